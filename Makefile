@@ -1,0 +1,61 @@
+# Every verb a developer or an operator needs; CI runs the same ones.
+SHELL := bash
+PYTHON ?= python3
+VENV ?= .venv
+# ONNX Runtime comes in two builds that must not be mixed: the GPU one where a driver answers.
+RUNTIME ?= $(if $(shell command -v nvidia-smi 2>/dev/null),gpu,cpu)
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-$(RUNTIME)
+DEV_STAMP := $(VENV)/.installed-$(RUNTIME)-dev
+export BENTOML_DO_NOT_TRACK := True
+
+.DEFAULT_GOAL := help
+.PHONY: help install dev up serve demo check fix test bench bento image clean
+
+help: ## List the verbs
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*?## "}; {printf "  make %-8s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMP): pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --editable '.[$(RUNTIME),train]'
+	@touch $@
+
+$(DEV_STAMP): $(STAMP)
+	$(BIN)/pip install --quiet --editable '.[$(RUNTIME),train,imagenet,dev]'
+	@touch $@
+
+install: $(STAMP) ## Install what serving and training need
+dev: $(DEV_STAMP) ## Install what development needs as well
+
+up: $(STAMP) ## Serve on http://localhost:3000 (trains the small default model the first time)
+	$(BIN)/rightly up
+
+serve: $(STAMP) ## Serve the registry as it is, without the default model
+	$(BIN)/rightly serve
+
+check: $(DEV_STAMP) ## Format, lint, types and import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: $(DEV_STAMP) ## Let the linter mend what it can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: check ## Install what is needed, check, and run every test
+	OMP_NUM_THREADS=1 $(BIN)/pytest
+
+bench: $(DEV_STAMP) ## Print every benchmark's table in its quick size
+	for each in benchmarks/*.py; do OMP_NUM_THREADS=1 $(BIN)/python $$each --quick || exit 1; done
+
+bento: $(STAMP) ## Build a Bento of the service
+	$(BIN)/bentoml build
+
+image: ## Build the serving image (needs Docker)
+	docker build --target serve -t rightly:latest .
+
+clean: ## Remove the virtual environment and the build outputs, never var/
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""Judgement on numbers: no torch, no ONNX Runtime, no web, no clock."""

@@ -1,0 +1,43 @@
+"""What can go wrong in `audit`; the whole tree, so that one look says what to catch.
+
+AuditError
+├── RegionError               a region cannot be used
+│   ├── EmptyRegionError      it marks no pixel
+│   └── RegionShapeError      it does not fit the heatmap
+├── JournalError              an entry cannot be written or trusted
+│   └── JournalUnavailableError   nothing can be written now: answer nothing
+└── StoreError                the audit store cannot do what was asked
+    └── UnknownRecordError    it has no such record
+"""
+
+
+class AuditError(Exception):
+    """Anything that `audit` refuses, with a message that says what would be right."""
+
+
+class RegionError(AuditError):
+    """A region cannot be used."""
+
+
+class EmptyRegionError(RegionError):
+    """A region marks no pixel."""
+
+
+class RegionShapeError(RegionError):
+    """A region does not fit the heatmap."""
+
+
+class JournalError(AuditError):
+    """A journal entry cannot be written or trusted."""
+
+
+class JournalUnavailableError(JournalError):
+    """Nothing can be written to the journal now, so nothing may be answered."""
+
+
+class StoreError(AuditError):
+    """The audit store cannot do what was asked."""
+
+
+class UnknownRecordError(StoreError):
+    """The audit store has no such record."""

@@ -1,0 +1,1 @@
+"""The network and everything that differentiates through it: architectures, explainers, export, runtime."""

@@ -1,0 +1,1 @@
+"""Explainers: each says which pixels speak for a class; one method, one file."""

@@ -1,0 +1,1 @@
+"""Learning from labels and explanations: data sets, objectives, the trainer."""

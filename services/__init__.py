@@ -1,0 +1,1 @@
+"""Processes: everything with an address, a clock or a command line."""
