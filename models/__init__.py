@@ -1,1 +1,1 @@
-"""The network and everything that differentiates through it: architectures, explainers, export, runtime."""
+"""The network and what differentiates through it: architectures, explainers, export, runtime."""
