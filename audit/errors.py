@@ -1,6 +1,7 @@
 """What can go wrong in `audit`; the whole tree, so that one look says what to catch.
 
 AuditError
+├── HeatmapError              a heatmap is not evidence in [0, 1]
 ├── RegionError               a region cannot be used
 │   ├── EmptyRegionError      it marks no pixel
 │   └── RegionShapeError      it does not fit the heatmap
@@ -13,6 +14,10 @@ AuditError
 
 class AuditError(Exception):
     """Anything that `audit` refuses, with a message that says what would be right."""
+
+
+class HeatmapError(AuditError):
+    """A heatmap is not a two-dimensional array of evidence in [0, 1]."""
 
 
 class RegionError(AuditError):
