@@ -1,0 +1,142 @@
+"""The only module that reads the environment and `rightly.toml`.
+
+A setting comes from the environment (`RIGHTLY_PORT`), else from the file (`port = 3000`), else
+from the default below. The file is the one that `RIGHTLY_CONFIG` names, else `rightly.toml` in the
+working directory where it exists. A name that no setting has is an error, so that a typing mistake
+does not pass in silence.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+PREFIX = "RIGHTLY_"
+FILE = "rightly.toml"
+# Read by others: the file's place by `load`, the folder of test images by the tests.
+_NOT_SETTINGS = {"CONFIG", "DATA"}
+
+
+class SettingsError(Exception):
+    """A setting is unknown or has a value that cannot be used; the message names it."""
+
+
+class Settings(BaseModel):
+    """Everything that can be chosen without changing code."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True
+    )
+
+    home: Path = Path("var")
+    """Folder for everything that Rightly writes, unless a setting below says otherwise."""
+    registry: Path = Field(default_factory=lambda known: known["home"] / "registry")
+    """Folder of the models and their versions. Default: `registry` in `home`."""
+    journal: Path = Field(default_factory=lambda known: known["home"] / "journal")
+    """Folder of the append-only journal of answers. Default: `journal` in `home`."""
+    images: Path = Field(default_factory=lambda known: known["home"] / "images")
+    """Folder of the recorded images. Default: `images` in `home`."""
+    store: str = Field(default_factory=lambda known: f"sqlite:///{known['home'] / 'audit.db'}")
+    """SQLAlchemy URL of the audit store. Default: `audit.db` in `home`."""
+    recording: Literal["strict", "async", "off"] = "strict"
+    """strict: answered only after it is written down; async: written soon after; off: not
+    recorded."""
+    durability: Literal["fsync", "group", "os"] = "group"
+    """When a journal entry counts as written: each one synced, synced in groups, or left to the
+    system."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Without sign-in, open it to others only behind a proxy that checks
+    them."""
+    port: int = Field(default=3000, ge=1, le=65535)
+    """Port to listen on."""
+    workers: int = Field(default=1, ge=1, le=256)
+    """Serving processes. One per container; each loads its own sessions."""
+    threads: int = Field(default=0, ge=0, le=256)
+    """ONNX Runtime threads within one inference; 0: the processor's cores divided by `workers`."""
+    concurrency: int = Field(default=2, ge=1, le=256)
+    """Requests that one worker decodes and computes at the same time."""
+    queue: int = Field(default=64, ge=1, le=10_000)
+    """Requests that one worker accepts at the same time, computing or waiting; more are answered
+    429."""
+    deadline_seconds: float = Field(default=10.0, gt=0, le=600)
+    """Longest time from a request's last byte to its answer; later it is answered 503."""
+    body_seconds: float = Field(default=30.0, gt=0, le=600)
+    """Longest time that a client may take to send its request; later it is answered 408."""
+    device: Literal["auto", "cpu", "cuda", "tensorrt"] = "auto"
+    """Where ONNX Runtime computes; anything but auto fails at the start where it is not
+    available."""
+    default_model: str = "digits"
+    """The model behind `POST /predict`."""
+    poll_seconds: float = Field(default=0.5, gt=0, le=60)
+    """How often a worker looks whether a champion pointer has moved."""
+    max_body_bytes: int = Field(default=20_000_000, ge=1_000, le=1_000_000_000)
+    """Largest request body."""
+    max_pixels: int = Field(default=25_000_000, ge=1_000, le=250_000_000)
+    """Largest image, in pixels, read from its header before anything is decoded."""
+    max_images: int = Field(default=32, ge=1, le=1_000)
+    """Most images in one request."""
+
+
+def load(environ: Mapping[str, str] | None = None, file: Path | None = None) -> Settings:
+    """Read the settings.
+
+    Args:
+        environ: Environment variables; the process's own when None.
+        file: A TOML file that must exist; None for the one that `RIGHTLY_CONFIG` names, else
+            `rightly.toml` in the working directory where it exists.
+
+    Raises:
+        SettingsError: If a name is unknown, a value cannot be used, or the file cannot be read.
+    """
+    environ = os.environ if environ is None else environ
+    named = environ.get(PREFIX + "CONFIG")
+    file = file or (Path(named) if named else None)
+    written = _read(file) if file else _read(Path(FILE)) if Path(FILE).is_file() else {}
+    spoken = {
+        name.removeprefix(PREFIX).lower(): value
+        for name, value in environ.items()
+        if name.startswith(PREFIX) and name.removeprefix(PREFIX) not in _NOT_SETTINGS
+    }
+    try:
+        return Settings.model_validate(written | spoken)
+    except ValidationError as error:
+        raise SettingsError("; ".join(map(_sentence, error.errors()))) from error
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Return the variables from which `load` makes the same settings in a child process."""
+    return {PREFIX + name.upper(): str(value) for name, value in settings.model_dump().items()}
+
+
+def inherited() -> dict[str, str]:
+    """Return a copy of this process's environment, for starting a child."""
+    return dict(os.environ)
+
+
+def cores() -> int:
+    """Return the number of processor cores that this process may use."""
+    return (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+
+
+def _read(file: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{file} cannot be read as settings: {error}") from error
+
+
+def _sentence(problem: Mapping[str, object]) -> str:
+    where = problem["loc"]
+    name = str(where[0]) if isinstance(where, tuple) and where else "settings"
+    if problem["type"] != "extra_forbidden":
+        return f"{name}: {problem['msg']}"
+    close = get_close_matches(name, Settings.model_fields, n=1)
+    hint = f", did you mean {close[0]}?" if close else ""
+    return f"{name} is not a setting{hint} (environment: {PREFIX}{name.upper()})"
