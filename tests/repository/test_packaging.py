@@ -34,7 +34,9 @@ def test_every_dependency_has_its_reason_beside_it() -> None:
     assert [line for line in core.splitlines() if line.strip() and "#" not in line] == []
 
 
-@pytest.mark.parametrize("verb", ["help", "up", "test", "check", "serve", "bench", "bento", "image"])
+@pytest.mark.parametrize(
+    "verb", ["help", "up", "test", "check", "serve", "bench", "bento", "image"]
+)
 def test_the_makefile_documents_each_verb(verb: str) -> None:
     assert re.search(rf"^{verb}:.*## \w", (ROOT / "Makefile").read_text(), re.MULTILINE)
 

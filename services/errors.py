@@ -1,0 +1,123 @@
+"""Domain error → HTTP status, one table; and what `services` itself refuses.
+
+ServiceError
+├── RequestError             a field of the request cannot be used
+├── UnsupportedMediaError    the bytes are not of a format that Rightly reads
+├── TooLargeError            more bytes, pixels or images than the settings allow
+├── UnreadableImageError     the format is right, the content is not (also an ImageError)
+├── UnknownPredictionError   no prediction with that identifier was recorded
+├── OverloadedError          the queue is full
+├── DeadlineError            the answer took longer than the settings allow
+└── NotReadyError            the model is not loaded
+"""
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+
+from starlette.responses import JSONResponse
+
+from audit import errors as audit_errors
+from models import errors as models_errors
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_SECONDS = 1
+
+
+class ServiceError(Exception):
+    """Anything that `services` refuses, with a message that says what would be right."""
+
+
+class RequestError(ServiceError):
+    """A field of the request cannot be used."""
+
+
+class UnsupportedMediaError(ServiceError):
+    """The bytes are not of a format that Rightly reads."""
+
+
+class TooLargeError(ServiceError):
+    """More bytes, pixels or images than the settings allow."""
+
+
+class UnreadableImageError(ServiceError, models_errors.ImageError):
+    """The format is right, but the content cannot be decoded."""
+
+
+class UnknownPredictionError(ServiceError):
+    """No prediction with that identifier was recorded."""
+
+
+class OverloadedError(ServiceError):
+    """The queue is full; the same request may succeed in a moment."""
+
+
+class DeadlineError(ServiceError):
+    """The answer took longer than the settings allow."""
+
+
+class NotReadyError(ServiceError):
+    """The model is not loaded, or not yet."""
+
+
+# The first row whose class the error is an instance of counts: special before general.
+STATUSES: tuple[tuple[type[Exception], HTTPStatus], ...] = (
+    (UnsupportedMediaError, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
+    (TooLargeError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (RequestError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (UnknownPredictionError, HTTPStatus.NOT_FOUND),
+    (OverloadedError, HTTPStatus.TOO_MANY_REQUESTS),
+    (DeadlineError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (NotReadyError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (models_errors.ImageError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (models_errors.ExplainerError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (models_errors.UnknownModelError, HTTPStatus.NOT_FOUND),
+    (models_errors.RegistryError, HTTPStatus.CONFLICT),
+    (models_errors.GraphRejectedError, HTTPStatus.CONFLICT),
+    (models_errors.RuntimeUnavailableError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (audit_errors.RegionError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (audit_errors.UnknownRecordError, HTTPStatus.NOT_FOUND),
+    (audit_errors.JournalUnavailableError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (audit_errors.StoreError, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+EXPECTED: tuple[type[Exception], ...] = tuple(error for error, _ in STATUSES)
+
+
+def status_of(error: Exception) -> HTTPStatus:
+    """Return the status that answers `error`; 500 for one that the table does not know."""
+    known = (status for kind, status in STATUSES if isinstance(error, kind))
+    return next(known, HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def problem(
+    status: int,
+    detail: str,
+    *,
+    errors: Sequence[object] = (),
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """Return the one shape of every error answer (RFC 9457).
+
+    Args:
+        status: The HTTP status.
+        detail: A sentence for the caller: what was given and what would be right.
+        errors: One entry per field that was wrong; left out when there are none.
+        headers: Further headers of the answer.
+    """
+    body: dict[str, object] = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": int(status),
+        "detail": detail,
+    }
+    if errors:
+        body["errors"] = list(errors)
+    return JSONResponse(body, int(status), dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+def answer(error: Exception) -> JSONResponse:
+    """Return the answer to an error, without its words where the table does not know it."""
+    status = status_of(error)
+    retry = status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+    known = status is not HTTPStatus.INTERNAL_SERVER_ERROR
+    detail = str(error) if known else "an unexpected error; the server's log has more"
+    return problem(status, detail, headers={"Retry-After": str(RETRY_SECONDS)} if retry else None)
