@@ -5,6 +5,7 @@ AuditError
 ├── RegionError               a region cannot be used
 │   ├── EmptyRegionError      it marks no pixel
 │   └── RegionShapeError      it does not fit the heatmap
+├── RecordError               a value has no canonical text, or a text is no record
 ├── JournalError              an entry cannot be written or trusted
 │   └── JournalUnavailableError   nothing can be written now: answer nothing
 └── StoreError                the audit store cannot do what was asked
@@ -30,6 +31,10 @@ class EmptyRegionError(RegionError):
 
 class RegionShapeError(RegionError):
     """A region does not fit the heatmap."""
+
+
+class RecordError(AuditError):
+    """A value has no canonical text, or a text is not that of a record."""
 
 
 class JournalError(AuditError):

@@ -1,0 +1,1 @@
+"""The append-only journal: one file per writer, one checked canonical line per entry."""

@@ -1,0 +1,124 @@
+"""The reading end of a journal: whole lines in order, from a place on."""
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from audit.errors import JournalError
+from audit.journal import lines
+from audit.journal.lines import Place, Segment
+
+BLOCK_BYTES = 2**20
+# No entry is larger: an image as large as a request may be, as base64, and room for the rest.
+LONGEST_LINE = 256 * 2**20
+
+
+def read(folder: Path, after: Mapping[str, Place]) -> Iterator[tuple[bytes, Place]]:
+    """Yield the entries behind the given places, source by source, each source in order.
+
+    A torn last line is not yielded: while its writer lives it may still be completed, and once the
+    writer is gone it was never acknowledged.
+
+    Args:
+        folder: Where the segments lie; may be missing, which is an empty journal.
+        after: The place up to which each source was read; a source that is not here is read from
+            its first segment.
+
+    Yields:
+        An entry and the place after it.
+
+    Raises:
+        JournalError: If a line is altered, or a segment that should be there is missing.
+    """
+    for source, present in _sources(folder).items():
+        yield from _read_source(folder, present, after.get(source))
+
+
+def pending(folder: Path, after: Mapping[str, Place]) -> int:
+    """Return the bytes behind the given places: what has not been read yet."""
+    behind = 0
+    for source, present in _sources(folder).items():
+        place = after.get(source)
+        for segment in present:
+            size = _size(folder / segment.name)
+            if place is None or segment.number > place.segment.number:
+                behind += size
+            elif segment.number == place.segment.number:
+                behind += max(0, size - place.offset)
+    return behind
+
+
+def finished(folder: Path, after: Mapping[str, Place]) -> list[Segment]:
+    """Return the segments that were read to their end and that nobody writes any more."""
+    done = []
+    for source, present in _sources(folder).items():
+        place = after.get(source)
+        if place is None:
+            continue
+        for segment in present:
+            later = any(other.number > segment.number for other in present)
+            if segment.number < place.segment.number or (
+                segment.number == place.segment.number
+                and (later or not is_written(folder / segment.name))
+                and not _whole_line_at(folder / segment.name, place.offset)
+            ):
+                done.append(segment)
+    return done
+
+
+def is_written(path: Path) -> bool:
+    """Whether a living writer holds this segment."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _sources(folder: Path) -> dict[str, list[Segment]]:
+    by_source: dict[str, list[Segment]] = {}
+    for segment in lines.segments(folder):
+        by_source.setdefault(segment.source, []).append(segment)
+    return by_source
+
+
+def _read_source(
+    folder: Path, present: list[Segment], place: Place | None
+) -> Iterator[tuple[bytes, Place]]:
+    expected = place.segment.number if place else 1
+    for segment in present:
+        if segment.number < expected:
+            continue  # read before, and not yet deleted
+        if segment.number > expected and not (place and segment.number == expected + 1):
+            raise JournalError(f"{segment.name} is there, but number {expected} is missing")
+        start = place if place and place.segment == segment else segment.start
+        yield from _read_segment(folder, start)
+        place, expected = segment.start, segment.number
+
+
+def _read_segment(folder: Path, place: Place) -> Iterator[tuple[bytes, Place]]:
+    with (folder / place.segment.name).open("rb", buffering=BLOCK_BYTES) as file:
+        file.seek(place.offset)  # beyond the end where a refused entry was read, then cut back
+        while (line := file.readline(LONGEST_LINE)).endswith(b"\n"):
+            entry, place = lines.decode(line, place)
+            yield entry, place
+
+
+def _whole_line_at(path: Path, offset: int) -> bool:
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.readline(LONGEST_LINE).endswith(b"\n")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # deleted by the auditor in the meantime
+        return 0
