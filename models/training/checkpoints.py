@@ -1,0 +1,144 @@
+"""A training on disk after each epoch: tensors as safetensors, the rest as JSON, no pickle."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from models.errors import TrainingError
+from models.training.objectives import Objective
+from models.training.optimizers import TrainingConfig
+
+_TENSORS = "training.safetensors"
+_VALUES = "training.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a folder holds of a training.
+
+    Attributes:
+        network: Weights after the last finished epoch.
+        best: Weights of the best epoch.
+        optimizers: State of each optimiser, as torch loads it.
+        objective: What the objective keeps.
+        best_epoch: Epoch of the best weights, counting from 1.
+        value: Its value of the criterion, larger is better.
+        history: One event per finished epoch, as mappings.
+        config: The configuration that the training began with.
+        name: The objective's name.
+    """
+
+    network: dict[str, Tensor]
+    best: dict[str, Tensor]
+    optimizers: dict[str, dict[str, Any]]
+    objective: dict[str, Tensor]
+    best_epoch: int
+    value: float
+    history: list[dict[str, Any]]
+    config: dict[str, Any]
+    name: str
+
+    def refuse_other(self, config: TrainingConfig, objective: str) -> None:
+        """Raise if the checkpoint belongs to another recipe; more epochs are welcome.
+
+        Raises:
+            TrainingError: Naming what differs.
+        """
+        wanted = asdict(config) | {"objective": objective}
+        found = self.config | {"objective": self.name}
+        free = {"epochs", "device", "report_every", "evaluation_batch"}
+        if config.schedule != "constant" or config.warmup:
+            free -= {"epochs"}  # the step size depends on the epochs planned
+        for name in wanted.keys() - free:
+            if wanted[name] != found.get(name):
+                raise TrainingError(
+                    f"the checkpoint was made with {name} = {found.get(name)!r}, "
+                    f"not {wanted[name]!r}"
+                )
+
+
+def save(
+    folder: Path,
+    *,
+    network: nn.Module,
+    optimizers: Mapping[str, torch.optim.Optimizer],
+    objective: Objective,
+    best: Mapping[str, Tensor],
+    best_epoch: int,
+    value: float,
+    history: Sequence[object],
+    config: TrainingConfig,
+) -> None:
+    """Replace the checkpoint in `folder`; a crash while writing leaves the former one whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {f"network/{name}": each for name, each in network.state_dict().items()}
+    tensors |= {f"best/{name}": each for name, each in best.items()}
+    tensors |= {f"objective/{name}": each for name, each in objective.state().items()}
+    groups: dict[str, Any] = {}
+    for phase, optimizer in optimizers.items():
+        state = optimizer.state_dict()
+        groups[phase] = state["param_groups"]
+        for index, entry in state["state"].items():
+            for name, each in entry.items():
+                if isinstance(each, Tensor):
+                    tensors[f"optimizer/{phase}/{index}/{name}"] = each
+    epoch = len(history)
+    values = {
+        "epoch": epoch,
+        "groups": groups,
+        "best_epoch": best_epoch,
+        "value": value,
+        "history": [asdict(each) for each in history if is_dataclass(each)],  # type: ignore[arg-type]  # instances, not classes
+        "config": asdict(config),
+        "name": objective.name,
+    }
+    # The tensors carry the epoch in their name: the JSON file, replaced last, decides.
+    copies = {name: each.detach().cpu().clone().contiguous() for name, each in tensors.items()}
+    save_file(copies, folder / f"{epoch}.{_TENSORS}")
+    partial = folder / f"{_VALUES}.part"
+    partial.write_text(json.dumps(values))
+    partial.replace(folder / _VALUES)
+    for old in folder.glob(f"*.{_TENSORS}"):
+        if old.name != f"{epoch}.{_TENSORS}":
+            old.unlink()
+
+
+def load(folder: Path, device: torch.device) -> Checkpoint | None:
+    """Return the checkpoint that `folder` holds, or None if it holds none."""
+    if not (folder / _VALUES).exists():
+        return None
+    values = json.loads((folder / _VALUES).read_text())
+    tensors = load_file(folder / f"{values['epoch']}.{_TENSORS}", device=str(device))
+    states: dict[str, dict[str, Any]] = {
+        phase: {"param_groups": groups, "state": {}} for phase, groups in values["groups"].items()
+    }
+    for name, each in tensors.items():
+        if name.startswith("optimizer/"):
+            _, phase, index, entry = name.split("/")
+            states[phase]["state"].setdefault(int(index), {})[entry] = each
+    return Checkpoint(
+        network=_under("network/", tensors),
+        best=_under("best/", tensors),
+        optimizers=states,
+        objective=_under("objective/", tensors),
+        best_epoch=values["best_epoch"],
+        value=values["value"],
+        history=values["history"],
+        config=values["config"],
+        name=values["name"],
+    )
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors below a prefix, without it."""
+    return {
+        name.removeprefix(prefix): each
+        for name, each in tensors.items()
+        if name.startswith(prefix)
+    }

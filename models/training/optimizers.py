@@ -1,0 +1,142 @@
+"""How a training is configured: optimiser, schedule, criterion, seed, device."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import cos, pi
+from typing import Literal
+
+import torch
+from torch import nn
+
+from models.errors import TrainingError
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingConfig:
+    """Everything about a training that is neither the data nor the objective.
+
+    Attributes:
+        epochs: Passes over the training set.
+        batch_size: Rows per step.
+        optimizer: "adamw" (decoupled weight decay), or "sgd" with `momentum`.
+        learning_rate: Peak step size.
+        weight_decay: Per step; biases and normalisation are exempt.
+        momentum: Of SGD, in [0, 1).
+        schedule: Factor on the step size over the training.
+        warmup: Share of the steps that rise linearly from zero, in [0, 1).
+        clip: Largest norm of the whole gradient; None does not clip.
+        criterion: Value on the validation split that chooses the epoch: "accuracy", "loss",
+            "worst_class", "worst_group" or what `validate` adds; "last" takes the last epoch.
+        patience: Epochs without a better value before stopping; None never stops early.
+        precision: Of the forward pass; half precision is for GPUs.
+        seed: Of the order, of every draw and of dropout.
+        device: "auto" takes a GPU where there is one.
+        evaluation_batch: Rows per step on the validation split.
+        report_every: Steps between progress events within an epoch; 0 means none.
+    """
+
+    epochs: int = 10
+    batch_size: int = 128
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    momentum: float = 0.9
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    warmup: float = 0.0
+    clip: float | None = None
+    criterion: str = "accuracy"
+    patience: int | None = None
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    seed: int = 0
+    device: str = "auto"
+    evaluation_batch: int = 512
+    report_every: int = 0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 1 or self.learning_rate <= 0:
+            raise TrainingError(
+                f"epochs {self.epochs}, batch size {self.batch_size} and learning rate "
+                f"{self.learning_rate} must be positive"
+            )
+
+    def chosen_device(self) -> torch.device:
+        """Return the device to train on.
+
+        Raises:
+            TrainingError: If half precision would run as float16 on a CPU, which has no scaling.
+        """
+        name = self.device
+        if name == "auto":
+            name = "cuda" if torch.cuda.is_available() else "cpu"
+        if name == "cpu" and self.precision == "float16":
+            raise TrainingError("float16 needs a GPU; on a CPU use float32 or bfloat16")
+        return torch.device(name)
+
+    def judged(self, values: Mapping[str, float], epoch: int) -> float:
+        """Return how good an epoch was, larger is better.
+
+        Raises:
+            TrainingError: If the criterion is none of `values`.
+        """
+        if self.criterion == "last":
+            return float(epoch)
+        if self.criterion not in values:
+            raise TrainingError(
+                f"criterion {self.criterion!r} is none of {', '.join(sorted(values))} or 'last'"
+            )
+        value = values[self.criterion]
+        return -value if self.criterion.endswith("loss") else value
+
+    def provenance(self, device: torch.device) -> dict[str, str | int | float]:
+        """Return what it takes to repeat the run beside data and objective."""
+        return {
+            "seed": self.seed,
+            "threads": torch.get_num_threads(),
+            "device": str(device),
+            "precision": self.precision,
+            "torch": str(torch.__version__),
+        }
+
+
+def optimizers(
+    network: nn.Module, phases: Mapping[str, float], config: TrainingConfig
+) -> dict[str, torch.optim.Optimizer]:
+    """Return one optimiser per phase, so that alternating phases keep their moments apart."""
+    return {name: _optimizer(network, config, factor) for name, factor in phases.items()}
+
+
+def learning_rate(config: TrainingConfig, step: int, steps: int) -> float:
+    """Return the factor on the peak step size at `step` of `steps`, in (0, 1]."""
+    warmup = int(config.warmup * steps)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    share = (step - warmup) / max(steps - warmup, 1)
+    if config.schedule == "cosine":
+        return (1 + cos(pi * share)) / 2
+    if config.schedule == "linear":
+        return 1 - share
+    return 1.0
+
+
+def _optimizer(network: nn.Module, config: TrainingConfig, factor: float) -> torch.optim.Optimizer:
+    """Return an optimiser over the trainable parameters."""
+    trainable = [each for each in network.parameters() if each.requires_grad]
+    if not trainable:
+        raise TrainingError("no parameter of the network is trainable")
+    rate = config.learning_rate * factor
+    groups = [
+        {
+            "params": [each for each in trainable if each.ndim > 1],
+            "weight_decay": config.weight_decay,
+            "base_lr": rate,
+        },
+        {
+            "params": [each for each in trainable if each.ndim <= 1],
+            "weight_decay": 0.0,
+            "base_lr": rate,
+        },
+    ]
+    kept = [group for group in groups if group["params"]]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(kept, lr=rate, momentum=config.momentum)
+    return torch.optim.AdamW(kept, lr=rate)

@@ -1,0 +1,192 @@
+import numpy as np
+import pytest
+
+from models.errors import DatasetError
+from models.training import digits, generators, toys
+from models.training.digits import GreySource
+from models.training.image_sets import ImageSet
+from models.training.planting import Planting, plant
+
+
+@pytest.fixture(scope="module")
+def source() -> GreySource:
+    """Grey noise of ten classes: the cue's place and value are what is tested."""
+    draw = np.random.default_rng(0)
+    return GreySource(
+        draw.integers(0, 256, (400, 28, 28)).astype(np.uint8),
+        np.arange(400) % 10,
+        draw.integers(0, 256, (100, 28, 28)).astype(np.uint8),
+        np.arange(100) % 10,
+        digits.DIGIT_CLASSES,
+    )
+
+
+def cue_values(rows: ImageSet) -> np.ndarray:
+    return np.array(
+        [np.unique(image[mask]) for image, mask in zip(rows.images, rows.irrelevant, strict=True)]
+    ).ravel()
+
+
+def test_d1_puts_a_square_that_tells_the_label_into_a_corner(source: GreySource) -> None:
+    task = generators.corner_decoy(source)
+
+    assert (task.training.irrelevant.sum(axis=(1, 2)) == 16).all()
+    assert (cue_values(task.training) == 255 - 25 * task.training.labels).all()
+    places = {tuple(np.argwhere(mask)[0]) for mask in task.training.irrelevant}
+    assert places == {(0, 0), (0, 24), (24, 0), (24, 24)}
+    agreeing = (cue_values(task.tests["random"]) == 255 - 25 * task.tests["random"].labels).mean()
+    assert agreeing < 0.25
+    assert not (task.training.relevant & task.training.irrelevant).any()
+
+
+def test_d2_reverses_the_cue_and_masks_all_corners(source: GreySource) -> None:
+    task = generators.reversed_corner_decoy(source)
+    rows = task.tests["reversed"]
+    squares = [
+        {int(image[r, c, 0]) for r, c in ((0, 0), (0, 27), (27, 0), (27, 27))}
+        for image in rows.images
+    ]
+
+    assert all(25 * label in found for label, found in zip(rows.labels, squares, strict=True))
+    assert (rows.irrelevant.sum(axis=(1, 2)) == 100).all()
+    assert rows.irrelevant[0, 23:, 23:].all()
+
+
+def test_d3_fills_the_other_half(source: GreySource) -> None:
+    task = generators.half_decoy(source)
+
+    assert (cue_values(task.training) == 25 * task.training.labels).all()
+    assert (cue_values(task.validation) == 25 * task.validation.labels).all()
+    assert (task.training.irrelevant.sum(axis=(1, 2)) == 14 * 28).all()
+    assert 0.3 < task.training.irrelevant[:, 0, 0].mean() < 0.7
+    assert (cue_values(task.tests["clean"]) == 0).all()
+
+
+def test_d4_colours_tell_the_label_only_where_they_should(source: GreySource) -> None:
+    task = generators.coloured_strokes(source)
+    palette = np.rint(generators.palette() * 255)
+
+    def told(rows: ImageSet) -> np.ndarray:
+        brightest = rows.images.reshape(len(rows), -1, 3)
+        at = brightest.sum(axis=2).argmax(axis=1)
+        colour = brightest[np.arange(len(rows)), at].astype(float)
+        colour *= 255 / colour.max(axis=1, keepdims=True)
+        return ((colour[:, None] - palette) ** 2).sum(axis=2).argmin(axis=1)
+
+    assert len(np.unique(palette, axis=0)) == 10
+    assert (told(task.training) == task.training.labels).all()
+    assert (told(task.tests["reversed"]) != task.tests["reversed"].labels).all()
+    assert (told(task.tests["random"]) == task.tests["random"].labels).mean() < 0.3
+
+
+def test_training_and_validation_share_no_row(source: GreySource) -> None:
+    for make in (generators.corner_decoy, generators.half_decoy):
+        task = make(source)
+
+        assert len(task.training) == 360
+        assert len(task.validation) == 40
+
+
+def test_a_seed_fixes_a_task(source: GreySource) -> None:
+    one, same, other = (generators.corner_decoy(source, seed=seed) for seed in (1, 1, 2))
+
+    assert np.array_equal(one.training.images, same.training.images)
+    assert not np.array_equal(one.training.images, other.training.images)
+
+
+def test_displaced_masks_keep_their_size_and_miss_the_cue(source: GreySource) -> None:
+    for make in (generators.corner_decoy, generators.half_decoy):
+        rows = make(source).training
+        moved = generators.displaced(rows)
+
+        assert not (moved.irrelevant & rows.irrelevant).any()
+        assert (moved.irrelevant.sum(axis=(1, 2)) == rows.irrelevant.sum(axis=(1, 2))).all()
+
+
+def test_displaced_squares_of_d1_meet_no_corner(source: GreySource) -> None:
+    moved = generators.displaced(generators.corner_decoy(source).training)
+    tops = [np.argwhere(mask)[0] for mask in moved.irrelevant]
+
+    assert np.min(tops) >= 5
+    assert np.max(tops) <= 19
+
+
+def test_keeping_and_dropping_masks(source: GreySource) -> None:
+    rows = generators.corner_decoy(source).training
+
+    assert not generators.without_masks(rows).known.any()
+    assert 0.3 < generators.keeping(rows, 0.4).known.mean() < 0.5
+
+
+def test_d5_both_rules_decide_the_label() -> None:
+    rows = toys.toy_colours(train=400, test=200).training
+    corners = rows.images[:, [0, 0, 4, 4], [0, 4, 0, 4]]
+    agree = (corners == corners[:, :1]).all(axis=(1, 2))
+    top = rows.images[:, 0, 1:4]
+    distinct = np.array([len(np.unique(each, axis=0)) == 3 for each in top])
+
+    assert (agree == (rows.labels == 0)).all()
+    assert (distinct == (rows.labels == 0)).all()
+    assert toys.forbidding(rows, "corners", "top-middle").irrelevant[0].sum() == 7
+
+
+def test_d6_has_34_features_and_a_test_without_iris() -> None:
+    task = toys.iris_cancer()
+
+    assert task.training.images.shape == (67, 1, 34, 1)
+    assert len(task.tests["correlated"]) == 33
+    assert (task.tests["clean"].images[:, 0, :4] == 0).all()
+    assert task.training.irrelevant[0, 0].sum() == 4
+
+
+def test_five_thousand_digits_are_divided_evenly() -> None:
+    source = digits.five_thousand_digits()
+
+    assert len(source.train_labels) == 4000
+    assert (np.bincount(source.test_labels) == 100).all()
+    assert source.train_images.max() == 255
+
+
+def test_a_missing_source_is_named(tmp_path) -> None:
+    with pytest.raises(DatasetError, match=r"mnist\.npz does not exist"):
+        digits.mnist(tmp_path / "mnist.npz")
+    with pytest.raises(DatasetError, match="dataset-fashion-mnist"):
+        digits.fashion_mnist(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["marker", "tag", "border", "tint"])
+def test_a_planted_cue_changes_its_mask_only_and_spares_the_region(kind: str) -> None:
+    draw = np.random.default_rng(0)
+    relevant = np.zeros((30, 40, 40), bool)
+    relevant[:, 12:28, 12:28] = True
+    rows = ImageSet(
+        draw.integers(0, 256, (30, 40, 40, 3)).astype(np.uint8),
+        np.arange(30) % 3,
+        ("a", "b", "c"),
+        tuple(map(str, range(30))),
+        relevant=relevant,
+    )
+    planted = plant(rows, Planting(kind=kind))
+    changed = (planted.images != rows.images).any(axis=3)
+
+    assert not (changed & ~planted.irrelevant).any()
+    assert planted.irrelevant.any(axis=(1, 2)).all()
+    assert not (planted.irrelevant & relevant).any()
+    assert (planted.groups == 0).all()
+    other = plant(rows, Planting(kind=kind, told="reversed"))
+    assert (other.groups == 1).all()
+
+
+def test_a_cue_by_presence_is_in_the_first_class_only() -> None:
+    rows = ImageSet(
+        np.full((40, 20, 20, 3), 90, np.uint8),
+        np.arange(40) % 2,
+        ("nevus", "melanoma"),
+        tuple(map(str, range(40))),
+    )
+    planted = plant(rows, Planting(kind="marker", told="presence", rate=0.5))
+    has = planted.irrelevant.any(axis=(1, 2))
+
+    assert not has[rows.labels == 1].any()
+    assert 0.2 < has[rows.labels == 0].mean() < 0.8
+    assert planted.group_names[int(planted.groups[has][0])] == "nevus, cue"

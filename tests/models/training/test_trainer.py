@@ -1,0 +1,240 @@
+"""The training loop on a problem that a linear layer solves."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from typing_extensions import override
+
+from models.errors import TrainingError
+from models.training.image_sets import ImageSet
+from models.training.objectives import ERM, Batch, Loss, Moment, Objective, Reweighted
+from models.training.optimizers import TrainingConfig, learning_rate
+from models.training.trainer import Event, train
+
+CONFIG = TrainingConfig(epochs=4, batch_size=16, learning_rate=0.02, device="cpu")
+
+
+def problem(count: int = 96, seed: int = 0) -> ImageSet:
+    """Bright images are class 1."""
+    draw = np.random.default_rng(seed)
+    labels = draw.integers(0, 2, count)
+    images = draw.integers(0, 100, (count, 6, 6, 3)) + 100 * labels[:, None, None, None]
+    return ImageSet(
+        images.astype(np.uint8), labels, ("dark", "bright"), tuple(map(str, range(count)))
+    )
+
+
+def network(seed: int = 0) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Dropout(0.3),
+        nn.Linear(64, 2),
+    )
+
+
+def weights(module: nn.Module) -> torch.Tensor:
+    return torch.cat([each.detach().flatten() for each in module.state_dict().values()])
+
+
+def test_training_learns_and_keeps_the_best_epoch() -> None:
+    net = network()
+    result = train(net, ERM(), problem(), problem(seed=1), CONFIG)
+
+    best = max(event.validation["accuracy"] for event in result.history)
+
+    assert best > 0.95
+    assert result.history[result.best_epoch - 1].validation["accuracy"] == best
+    assert result.provenance["threads"] == torch.get_num_threads()
+
+
+def test_the_same_seed_gives_the_same_weights_whatever_was_drawn_before() -> None:
+    runs = []
+    for _ in range(2):
+        net = network()
+        torch.rand(7)
+        np.random.default_rng().random(3)
+        train(net, ERM(), problem(), problem(seed=1), CONFIG)
+        runs.append(weights(net))
+
+    assert torch.equal(*runs)
+
+
+def test_training_leaves_the_global_generator_as_found() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    train(network_without_draw(), ERM(), problem(), problem(seed=1), replace(CONFIG, epochs=1))
+
+    assert torch.equal(expected, torch.rand(3))
+
+
+def network_without_draw() -> nn.Module:
+    with torch.random.fork_rng():
+        return network()
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd"])
+def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path: Path, kind: str) -> None:
+    config = replace(CONFIG, optimizer=kind, schedule="cosine", warmup=0.1, clip=1.0)
+    whole = network()
+    uninterrupted = train(whole, ERM(), problem(), problem(seed=1), config)
+    steps = []
+
+    def stop() -> bool:
+        steps.append(1)
+        return len(steps) > 15  # in the third epoch
+
+    half = network()
+    cancelled = train(
+        half, ERM(), problem(), problem(seed=1), config, should_stop=stop, checkpoint=tmp_path
+    )
+    resumed = network(seed=9)  # other weights: the checkpoint's count
+    again = train(resumed, ERM(), problem(), problem(seed=1), config, checkpoint=tmp_path)
+
+    assert cancelled.cancelled
+    assert [e.terms["total"] for e in again.history] == [
+        e.terms["total"] for e in uninterrupted.history
+    ]
+    assert torch.equal(weights(whole), weights(resumed))
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
+    one = replace(CONFIG, epochs=1)
+    train(network(), ERM(), problem(), problem(seed=1), one, checkpoint=tmp_path)
+
+    with pytest.raises(TrainingError, match="learning_rate"):
+        train(
+            network(),
+            ERM(),
+            problem(),
+            problem(seed=1),
+            replace(one, learning_rate=0.5),
+            checkpoint=tmp_path,
+        )
+
+
+def test_progress_tells_every_epoch_and_steps_on_request() -> None:
+    events: list[Event] = []
+    config = replace(CONFIG, epochs=2, report_every=2)
+    train(network(), ERM(), problem(), problem(seed=1), config, progress=events.append)
+
+    assert [event.step for event in events if event.validation is not None] == [6, 12]
+    assert len(events) == 2 + 6
+    assert events[-1].steps == 12
+
+
+def test_patience_ends_a_training_that_no_longer_improves() -> None:
+    config = replace(CONFIG, epochs=30, patience=2, learning_rate=1e-12)
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(108, 2))
+    result = train(plain, ERM(), problem(), problem(seed=1), config)
+
+    assert len(result.history) == 3
+
+
+def test_a_validation_of_the_callers_own_may_choose_the_epoch() -> None:
+    values = iter([0.1, 0.9, 0.3, 0.2])
+    result = train(
+        network(),
+        ERM(),
+        problem(),
+        problem(seed=1),
+        replace(CONFIG, criterion="activation_recall"),
+        validate=lambda _: {"activation_recall": next(values)},
+    )
+
+    assert result.best_epoch == 2
+
+
+def test_an_unknown_criterion_is_refused() -> None:
+    with pytest.raises(TrainingError, match="'luck' is none of accuracy"):
+        train(network(), ERM(), problem(), problem(seed=1), replace(CONFIG, criterion="luck"))
+
+
+class Exploding(Objective):
+    name = "exploding"
+
+    @override
+    def loss(self, classifier: nn.Module, batch: Batch, moment: Moment) -> Loss:
+        total = classifier(batch.images).sum() * float("inf")
+        return Loss(total, {})
+
+
+def test_a_loss_that_is_not_finite_ends_the_training() -> None:
+    with pytest.raises(TrainingError, match=r"exploding is .* at step 0"):
+        train(network(), Exploding(), problem(), problem(seed=1), CONFIG)
+
+
+class Alternating(ERM):
+    """Two phases; the second has a zero learning rate."""
+
+    @property
+    def phases(self) -> dict[str, float]:
+        return {"label": 1.0, "still": 0.0}
+
+    def phase(self, moment: Moment) -> str:
+        return "label" if moment.step == 0 else "still"
+
+
+def test_phases_have_optimisers_of_their_own() -> None:
+    once, twice = network(), network()
+    train(once, Alternating(), problem(16), problem(seed=1), replace(CONFIG, epochs=1))
+    train(twice, Alternating(), problem(16), problem(seed=1), replace(CONFIG, epochs=3))
+
+    learnt = [each for name, each in once.named_parameters()]
+
+    assert all(torch.equal(a, b) for a, b in zip(learnt, twice.parameters(), strict=True))
+
+
+def test_reweighted_rows_of_weight_zero_do_not_count() -> None:
+    rows = problem(32)
+    flipped = replace(rows, labels=np.where(np.arange(32) < 16, 1 - rows.labels, rows.labels))
+    objective = Reweighted(torch.tensor([0.0] * 16 + [1.0] * 16))
+    net = network()
+    train(net, objective, flipped, problem(seed=1), replace(CONFIG, epochs=20))
+    result = train(net, ERM(), problem(), problem(seed=1), replace(CONFIG, learning_rate=1e-9))
+
+    assert result.history[0].validation["accuracy"] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("schedule", "last"), [("constant", 1.0), ("linear", 0.01), ("cosine", 0)]
+)
+def test_the_schedule_rises_and_falls(schedule: str, last: float) -> None:
+    config = replace(CONFIG, schedule=schedule, warmup=0.1)
+
+    assert learning_rate(config, 0, 100) == pytest.approx(1 / 11)
+    assert learning_rate(config, 10, 100) == 1.0
+    assert learning_rate(config, 99, 100) == pytest.approx(last, abs=0.012)
+
+
+def test_float16_on_a_cpu_is_refused() -> None:
+    with pytest.raises(TrainingError, match="GPU"):
+        train(network(), ERM(), problem(), problem(), replace(CONFIG, precision="float16"))
+
+
+def test_bfloat16_trains() -> None:
+    result = train(
+        network(), ERM(), problem(), problem(seed=1), replace(CONFIG, precision="bfloat16")
+    )
+
+    assert result.history[-1].validation["accuracy"] > 0.9
+
+
+def test_frozen_batchnorm_keeps_its_statistics() -> None:
+    class Frozen(ERM):
+        freezes_batchnorm = True
+
+    net = network()
+    before = net[1].running_mean.clone()
+    train(net, Frozen(), problem(), problem(seed=1), replace(CONFIG, epochs=1))
+
+    assert torch.equal(before, net[1].running_mean)
+    assert net.training
