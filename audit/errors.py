@@ -6,6 +6,11 @@ AuditError
 │   ├── EmptyRegionError      it marks no pixel
 │   └── RegionShapeError      it does not fit the heatmap
 ├── RecordError               a value has no canonical text, or a text is no record
+├── DetectorError             a detector cannot go on
+│   ├── ObservationError      an observation lies outside its range
+│   ├── BaselineError         it cannot be built on this reference
+│   └── DetectorStateError    a stored state is not one of this detector
+├── TransitionError           an alarm cannot take this step of its life
 ├── JournalError              an entry cannot be written or trusted
 │   └── JournalUnavailableError   nothing can be written now: answer nothing
 └── StoreError                the audit store cannot do what was asked
@@ -35,6 +40,26 @@ class RegionShapeError(RegionError):
 
 class RecordError(AuditError):
     """A value has no canonical text, or a text is not that of a record."""
+
+
+class DetectorError(AuditError):
+    """A detector cannot go on."""
+
+
+class ObservationError(DetectorError):
+    """An observation lies outside the range that the detector is built for."""
+
+
+class BaselineError(DetectorError):
+    """A detector cannot be built on this reference."""
+
+
+class DetectorStateError(DetectorError):
+    """A stored state is not one of this detector."""
+
+
+class TransitionError(AuditError):
+    """An alarm cannot take this step of its life."""
 
 
 class JournalError(AuditError):
