@@ -43,6 +43,24 @@ def corner_decoy(source: GreySource, *, seed: int = 0) -> Task:
     return _square_task("D1", source, seed, size=4, places=places, value=value, test_value=value)
 
 
+def coloured_corner_decoy(source: GreySource, *, seed: int = 0) -> Task:
+    """Return D1 with a colour for a cue: a 4×4 square in a random corner, of the label's hue.
+
+    Ours: a convolutional network with average pooling hardly reads D1's grey value, which the
+    paper's fully connected one does; a hue it reads at once. The hues are those of D4.
+    """
+
+    def colour(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.rint(255 * palette()[labels]).astype(np.int64)
+
+    def places(draw: Draw, count: int) -> NDArray[np.int64]:
+        return draw.integers(0, 2, (count, 2)) * 24
+
+    return _square_task(
+        "D1-colour", source, seed, size=4, places=places, value=colour, test_value=colour
+    )
+
+
 def reversed_corner_decoy(source: GreySource, *, seed: int = 0) -> Task:
     """Return D2: a 5×5 square, 255 - 25·label in training, 25·label in the test set "reversed".
 
@@ -193,7 +211,7 @@ def _square_task(
     value: Callable[[NDArray[np.int64]], NDArray[np.int64]],
     test_value: Callable[[NDArray[np.int64]], NDArray[np.int64]],
 ) -> Task:
-    """Return a task whose cue is a square of one grey value."""
+    """Return a task whose cue is a square of one grey value [M] or one colour [M, 3] per row."""
     draw = np.random.default_rng([seed, 2])
     train, validation = _divide(len(source.train_labels), seed)
 
@@ -243,14 +261,14 @@ def _squares(
     size: int,
 ) -> ImageSet:
     """Draw one square per image; without `values` only the masks are made."""
-    grey = images.copy()
+    pixels = _rgb(images)
     cue = np.zeros(images.shape, bool)
     for row, (top, left) in enumerate(places):
         cue[row, top : top + size, left : left + size] = True
         if values is not None:
-            grey[row, top : top + size, left : left + size] = values[row]
+            pixels[row, top : top + size, left : left + size] = values[row]
     return ImageSet(
-        images=_rgb(grey),
+        images=pixels,
         labels=labels,
         classes=classes,
         ids=_names(split, len(labels)),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +74,17 @@ class ImageSet:
     def subpopulations(self) -> NDArray[np.int64]:
         """Group index of each row; the label where the set names no groups."""
         return self.labels if self.groups is None else self.groups
+
+    @property
+    def digest(self) -> str:
+        """Name the content, for a model's lineage: "sha256:" over rows, labels and masks."""
+        content = sha256(repr((self.classes, self.ids, self.subjects, self.group_names)).encode())
+        for each in (self.images, self.labels, self.relevant, self.irrelevant, self.groups):
+            shape = None if each is None else (each.shape, each.dtype.str)
+            content.update(repr(shape).encode())
+            if each is not None:
+                content.update(np.ascontiguousarray(each).tobytes())
+        return f"sha256:{content.hexdigest()}"
 
     def masks(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Return the relevant and irrelevant masks of `rows`, all false where not annotated.

@@ -39,6 +39,18 @@ def test_d1_puts_a_square_that_tells_the_label_into_a_corner(source: GreySource)
     assert not (task.training.relevant & task.training.irrelevant).any()
 
 
+def test_the_coloured_corner_tells_the_label_by_its_hue(source: GreySource) -> None:
+    task = generators.coloured_corner_decoy(source)
+    hues = np.rint(generators.palette() * 255)
+
+    def told(rows: ImageSet) -> np.ndarray:
+        first = [image[mask][0] for image, mask in zip(rows.images, rows.irrelevant, strict=True)]
+        return (np.array(first)[:, None] == hues).all(axis=2).argmax(axis=1)
+
+    assert (told(task.training) == task.training.labels).all()
+    assert (told(task.tests["random"]) == task.tests["random"].labels).mean() < 0.25
+
+
 def test_d2_reverses_the_cue_and_masks_all_corners(source: GreySource) -> None:
     task = generators.reversed_corner_decoy(source)
     rows = task.tests["reversed"]

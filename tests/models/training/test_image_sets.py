@@ -107,3 +107,12 @@ def test_what_does_not_fit_is_refused(change: dict[str, object], message: str) -
 
     with pytest.raises(DatasetError, match=message):
         ImageSet(**(good | change))
+
+
+def test_the_digest_names_the_content_and_nothing_else() -> None:
+    marked = np.zeros((3, 4, 5), bool)
+    marked[1, 2, 3] = True
+
+    assert rows(3).digest == rows(3).digest
+    assert len({rows(3).digest, rows(4).digest, rows(3, relevant=marked).digest}) == 3
+    assert rows(3).digest != rows(3, irrelevant=np.zeros((3, 4, 5), bool)).digest
