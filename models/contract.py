@@ -92,6 +92,18 @@ def check(path: Path, kind: Kind) -> CheckedGraph:
     return CheckedGraph(kind, content, spec, tuple(each.name for each in model.graph.output))
 
 
+def check_folder(folder: Path) -> ClassifierSpec:
+    """Check both graphs of a version and return the classifier that they compute.
+
+    Raises:
+        GraphRejectedError: If one breaks the contract, or they are of different classifiers.
+    """
+    predict, explain = (check(folder / FILES[kind], kind).spec for kind in FILES)
+    if predict != explain:
+        raise GraphRejectedError("predict.onnx and explain.onnx are of different classifiers")
+    return predict
+
+
 def read_regular(path: Path, *, largest: int) -> bytes:
     """Return the content of a regular file that has exactly one name.
 
