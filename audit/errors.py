@@ -10,6 +10,7 @@ AuditError
 │   ├── ObservationError      an observation lies outside its range
 │   ├── BaselineError         it cannot be built on this reference
 │   └── DetectorStateError    a stored state is not one of this detector
+├── ProbeError                an intervention cannot be made or read
 ├── TransitionError           an alarm cannot take this step of its life
 ├── JournalError              an entry cannot be written or trusted
 │   └── JournalUnavailableError   nothing can be written now: answer nothing
@@ -56,6 +57,10 @@ class BaselineError(DetectorError):
 
 class DetectorStateError(DetectorError):
     """A stored state is not one of this detector."""
+
+
+class ProbeError(AuditError):
+    """An intervention cannot be made or read."""
 
 
 class TransitionError(AuditError):

@@ -1,0 +1,1 @@
+"""Shortcut reliance: what happens to the answer when the irrelevant part of an image changes."""
