@@ -1,10 +1,10 @@
-"""Many streams, one promise: the wanted days between false alarms hold for all detectors together.
+"""Many series, one promise: the wanted days between false alarms hold for all detectors together.
 
 Let D detectors watch, and let one record feed at most S of them. The sum of their statistics then
 grows by at most S per record on average while all is well. When the first of them reaches the
 threshold c, so does the sum; hence the mean number of records up to the first false alarm of any
 of them is at least c / S. A threshold of N·S promises N records for the whole family, whatever
-the dependence between the streams; D enters only where every record feeds every detector (S =
+the dependence between the series; D enters only where every record feeds every detector (S =
 D).
 """
 
@@ -20,39 +20,39 @@ from audit.errors import BaselineError
 class Side(StrEnum):
     """Which change of a measure is watched."""
 
-    FALL = "fall"
-    RISE = "rise"
+    LOW = "low"
+    HIGH = "high"
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Stream:
+class Series:
     """One sequence of numbers that one detector watches; sources are never mixed.
 
     Attributes:
         model: Name of the model.
-        version: Its version; a new version starts new streams.
+        version: Its version; a new version starts new series.
         measure: What is measured, for example "activation_recall".
-        side: Which change is watched.
-        class_name: The class whose records are watched, or None for a measure of all records.
-        source: Where the region comes from, for example "segmenter", or None where the
-            measure needs no region.
+        side: Which change is watched: "low" for a fall, "high" for a rise.
+        class_label: The class whose records are watched; "" for all classes together.
+        source: Where the regions come from, for example "segmenter"; "" for a measure that
+            needs none.
     """
 
     model: str
     version: int
     measure: str
     side: Side
-    class_name: str | None
-    source: str | None
+    class_label: str = ""
+    source: str = ""
 
     def oriented(self, x: float) -> float:
-        """Return the observation so that a change for which the stream watches is a fall."""
-        return x if self.side is Side.FALL else 1.0 - x
+        """Return the observation so that the change which is watched for is a fall."""
+        return x if self.side is Side.LOW else 1.0 - x
 
     def __str__(self) -> str:
-        """Return the stream's name in reports and stored states."""
-        scope = f"class {self.class_name}" if self.class_name is not None else "all classes"
-        origin = f", region by {self.source}" if self.source is not None else ""
+        """Return the name of the series in reports."""
+        scope = f"class {self.class_label}" if self.class_label else "all classes"
+        origin = f", region by {self.source}" if self.source else ""
         return f"{self.model}/{self.version}: {self.measure} {self.side} ({scope}{origin})"
 
 
@@ -89,25 +89,25 @@ class Family:
         return self.run_length * self.fed_per_record
 
     def watch(
-        self, stream: Stream, reference: Reference, *, tolerance: float = TOLERANCE
+        self, series: Series, reference: Reference, *, tolerance: float = TOLERANCE
     ) -> MixtureESR:
-        """Return the alarm of one stream; feed it `stream.oriented(x)`.
+        """Return the detector that raises the alarm; feed it `series.oriented(x)`.
 
         Raises:
             BaselineError: If the reference leaves no room for a fall.
         """
         return MixtureESR.watching(
-            _oriented(stream, reference), threshold=self.threshold, tolerance=tolerance
+            _oriented(series, reference), threshold=self.threshold, tolerance=tolerance
         )
 
-    def draw(self, stream: Stream, reference: Reference) -> Cusum:
-        """Return the CUSUM that is drawn beside the alarm; feed it `stream.oriented(x)`.
+    def draw(self, series: Series, reference: Reference) -> Cusum:
+        """Return the CUSUM that is drawn beside the alarm; feed it `series.oriented(x)`.
 
         Raises:
             BaselineError: If the reference never varies.
         """
-        return Cusum.watching(_oriented(stream, reference), run_length=self.threshold)
+        return Cusum.watching(_oriented(series, reference), run_length=self.threshold)
 
 
-def _oriented(stream: Stream, reference: Reference) -> Reference:
-    return reference if stream.side is Side.FALL else reference.mirrored()
+def _oriented(series: Series, reference: Reference) -> Reference:
+    return reference if series.side is Side.LOW else reference.mirrored()

@@ -2,26 +2,26 @@ import numpy as np
 import pytest
 
 from audit.detectors.base import Level
-from audit.detectors.family import Family, Side, Stream
+from audit.detectors.family import Family, Series, Side
 from audit.detectors.reference import Reference
 from audit.errors import BaselineError
 
 
-def stream(side: Side = Side.FALL, class_name: str | None = "7") -> Stream:
-    return Stream("digits", 3, "activation_recall", side, class_name, "client")
+def series(side: Side = Side.LOW, class_label: str = "7") -> Series:
+    return Series("digits", 3, "activation_recall", side, class_label, "client")
 
 
 def test_the_threshold_enters_the_family_size_once() -> None:
     family = Family(days=30, records_per_day=1000, fed_per_record=4)
 
     assert family.run_length == 30_000
-    assert family.watch(stream(), Reference(0.6, 0.15, 500)).threshold == 120_000
+    assert family.watch(series(), Reference(0.6, 0.15, 500)).threshold == 120_000
 
 
 def test_a_rise_is_the_fall_of_the_complement() -> None:
     family = Family(days=1, records_per_day=1000, fed_per_record=1)
     reference = Reference(0.3, 0.1, 1000)
-    rising, falling = stream(Side.RISE), stream(Side.FALL)
+    rising, falling = series(Side.HIGH), series(Side.LOW)
     up, down = family.watch(rising, reference), family.watch(falling, reference)
     for value in np.random.default_rng(0).beta(6, 6, 200):
         up.update(rising.oriented(value))
@@ -33,7 +33,7 @@ def test_a_rise_is_the_fall_of_the_complement() -> None:
 
 
 @pytest.mark.slow
-def test_a_family_of_equal_streams_keeps_the_promise_together() -> None:
+def test_a_family_of_equal_series_keeps_the_promise_together() -> None:
     """Six detectors at their floors, alike or independent; the first alarm of any counts."""
     rng = np.random.default_rng(3)
     family = Family(days=1, records_per_day=40, fed_per_record=6)
@@ -41,7 +41,7 @@ def test_a_family_of_equal_streams_keeps_the_promise_together() -> None:
         lengths = []
         for _ in range(60):
             watchers = [
-                family.watch(stream(), Reference(0.52, 0.0, 100), tolerance=0.02) for _ in range(6)
+                family.watch(series(), Reference(0.52, 0.0, 100), tolerance=0.02) for _ in range(6)
             ]
             while not any(each.drift_detected for each in watchers):
                 draws = rng.random(6) < 0.5
@@ -52,17 +52,17 @@ def test_a_family_of_equal_streams_keeps_the_promise_together() -> None:
         assert np.mean(lengths) >= family.run_length
 
 
-def test_class_mix_alone_alarms_the_pooled_stream_but_no_class() -> None:
+def test_class_mix_alone_alarms_the_pooled_series_but_no_class() -> None:
     """Simpson: each class keeps its recall, only their shares change."""
     rng = np.random.default_rng(6)
     means = {"a": 0.7, "b": 0.5}
     history = {name: rng.beta(10 * m, 10 * (1 - m), 1000) for name, m in means.items()}
     family = Family(days=20, records_per_day=1000, fed_per_record=1)
     per_class = {
-        name: family.watch(stream(class_name=name), Reference.of(values))
+        name: family.watch(series(class_label=name), Reference.of(values))
         for name, values in history.items()
     }
-    pooled = family.watch(stream(class_name=None), Reference.of([*history["a"], *history["b"]]))
+    pooled = family.watch(series(class_label=""), Reference.of([*history["a"], *history["b"]]))
     for _ in range(4000):
         name = "a" if rng.random() < 0.25 else "b"
         value = rng.beta(10 * means[name], 10 * (1 - means[name]))
@@ -73,11 +73,11 @@ def test_class_mix_alone_alarms_the_pooled_stream_but_no_class() -> None:
     assert not any(each.drift_detected for each in per_class.values())
 
 
-def test_a_stream_says_what_it_is() -> None:
-    expected = "digits/3: activation_recall fall (class 7, region by client)"
+def test_a_series_says_what_it_is() -> None:
+    expected = "digits/3: activation_recall low (class 7, region by client)"
 
-    assert expected == str(stream())
-    assert str(Stream("digits", 3, "confidence", Side.FALL, None, None)).endswith("(all classes)")
+    assert expected == str(series())
+    assert str(Series("digits", 3, "confidence", Side.LOW)).endswith("(all classes)")
 
 
 @pytest.mark.parametrize("numbers", [(0, 1, 1), (1, 0, 1), (1, 1, 0), (float("nan"), 1, 1)])
