@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import override
 
+from models.architectures import Classifier
 from models.training.image_sets import ImageSet
 
 
@@ -112,7 +113,7 @@ class Objective(ABC):
         del moment
         return next(iter(self.phases))
 
-    def check(self, classifier: nn.Module, example: Tensor) -> None:
+    def check(self, classifier: Classifier, example: Tensor) -> None:
         """Raise `TrainingError` before training if the method cannot run on this classifier.
 
         Args:
@@ -121,12 +122,12 @@ class Objective(ABC):
         """
         del classifier, example
 
-    def begin(self, classifier: nn.Module, training: ImageSet) -> None:
+    def begin(self, classifier: Classifier, training: ImageSet) -> None:
         """Prepare what stays fixed during training; called once, also before a resume."""
         del classifier, training
 
     @abstractmethod
-    def loss(self, classifier: nn.Module, batch: Batch, moment: Moment) -> Loss:
+    def loss(self, classifier: Classifier, batch: Batch, moment: Moment) -> Loss:
         """Return the loss of one batch, in the graph of every trainable parameter it uses."""
 
     def state(self) -> dict[str, Tensor]:
@@ -141,7 +142,7 @@ class Objective(ABC):
 class LossModule(nn.Module):
     """The network with its objective inside `forward`: the form DistributedDataParallel needs."""
 
-    def __init__(self, network: nn.Module, objective: Objective) -> None:
+    def __init__(self, network: Classifier, objective: Objective) -> None:
         super().__init__()
         self.network = network
         self.objective = objective
@@ -165,7 +166,7 @@ class ERM(Objective):
     uses_regions: ClassVar[bool] = False
 
     @override
-    def loss(self, classifier: nn.Module, batch: Batch, moment: Moment) -> Loss:
+    def loss(self, classifier: Classifier, batch: Batch, moment: Moment) -> Loss:
         label = functional.cross_entropy(
             classifier(batch.images), batch.labels, label_smoothing=self.smoothing
         )
@@ -186,7 +187,7 @@ class Reweighted(Objective):
     uses_regions: ClassVar[bool] = False
 
     @override
-    def loss(self, classifier: nn.Module, batch: Batch, moment: Moment) -> Loss:
+    def loss(self, classifier: Classifier, batch: Batch, moment: Moment) -> Loss:
         weights = self.weights.to(batch.images.device)[batch.rows]
         each = functional.cross_entropy(classifier(batch.images), batch.labels, reduction="none")
         label = (weights * each).sum() / weights.sum()

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from models.architectures import Classifier
 from models.errors import TrainingError
 from models.training import checkpoints
 from models.training.batches import batch_of, epoch_order
@@ -45,7 +46,7 @@ class Event:
 
 
 Progress: TypeAlias = Callable[[Event], None]
-Validate: TypeAlias = Callable[[nn.Module], Mapping[str, float]]
+Validate: TypeAlias = Callable[[Classifier], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class TrainingResult:
 
 
 def train(
-    network: nn.Module,
+    network: Classifier,
     objective: Objective,
     training: ImageSet,
     validation: ImageSet,
@@ -124,7 +125,7 @@ class _Run:
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Classifier,
         objective: Objective,
         training: ImageSet,
         validation: ImageSet,
@@ -261,7 +262,7 @@ class _Run:
 
 
 @contextmanager
-def _modes(network: nn.Module, *, freeze: bool) -> Iterator[None]:
+def _modes(network: Classifier, *, freeze: bool) -> Iterator[None]:
     """Put the network in train mode for one step, BatchNorm in eval mode where asked, and back."""
     before = {module: module.training for module in network.modules()}
     network.train()

@@ -1,0 +1,287 @@
+"""Data sets on disk: a folder with a manifest, or an ImageFolder with a parallel regions/ tree.
+
+A manifest is `manifest.csv` (or `manifest.parquet`, with pandas and pyarrow installed) with the
+columns `path` and `label`, and where known `region`, `irrelevant`, `split`, `subject`, `group`,
+`source`. A region is an image of any size whose non-zero pixels are where evidence is expected.
+Every refusal names the row and the reason.
+"""
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from models.errors import DatasetError, ImageError
+from models.preprocessing import prepare, prepare_region
+from models.training.image_sets import ImageSet, refuse_leakage, split
+from models.types import Preprocessing
+
+SPLITS = ("train", "val", "test")
+_COLUMNS = ("region", "irrelevant", "split", "subject", "group", "source")
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row of a data set before its pixels are read; "" means not known.
+
+    Attributes:
+        name: What a message calls the row, for example "manifest.csv:17 (images/a.png)".
+        path: The image's file.
+        label: Class label.
+        region: File of the relevant mask, or a function that draws it at a given size.
+        irrelevant: File of the irrelevant mask.
+        split: "train", "val", "test" or "".
+        subject: Whom the image shows.
+        group: Subpopulation.
+        source: Where the image comes from.
+    """
+
+    name: str
+    path: Path
+    label: str
+    region: Path | Callable[[int, int], NDArray[np.bool_]] | None = None
+    irrelevant: Path | None = None
+    split: str = ""
+    subject: str = ""
+    group: str = ""
+    source: str = ""
+
+
+def read_folder(folder: Path) -> list[Entry]:
+    """Return the rows of a folder: its manifest, or one subfolder per class.
+
+    An ImageFolder is `<class>/…` or `<split>/<class>/…`; masks lie under `regions/` and
+    `irrelevant/` at the same relative path, with the suffix .png or the image's own.
+
+    Raises:
+        DatasetError: If the folder is neither.
+    """
+    for name in ("manifest.csv", "manifest.parquet"):
+        if (folder / name).is_file():
+            return read_manifest(folder / name)
+    entries = _image_folder(folder)
+    if not entries:
+        raise DatasetError(
+            f"{folder} holds neither manifest.csv, manifest.parquet nor a folder per class"
+        )
+    return entries
+
+
+def read_manifest(manifest: Path) -> list[Entry]:
+    """Return the rows of a manifest; paths are relative to it.
+
+    Raises:
+        DatasetError: Naming the row and what is wrong with it.
+    """
+    entries = []
+    for number, row in enumerate(_rows(manifest), start=2):
+        name = f"{manifest.name}:{number} ({row.get('path') or 'no path'})"
+        for column in ("path", "label"):
+            if not row.get(column):
+                raise DatasetError(f"{name}: column {column!r} is empty or missing")
+        known = {column: row.get(column) or "" for column in _COLUMNS}
+        if known["split"] and known["split"] not in SPLITS:
+            raise DatasetError(f"{name}: split {known['split']!r} is none of {', '.join(SPLITS)}")
+        entries.append(
+            Entry(
+                name=name,
+                path=_inside(manifest.parent, row["path"], name),
+                label=row["label"],
+                region=_optional(manifest.parent, known["region"], name),
+                irrelevant=_optional(manifest.parent, known["irrelevant"], name),
+                split=known["split"],
+                subject=known["subject"],
+                group=known["group"],
+                source=known["source"],
+            )
+        )
+    if not entries:
+        raise DatasetError(f"{manifest} has no rows")
+    return entries
+
+
+def load(
+    entries: Sequence[Entry], preprocessing: Preprocessing, classes: Sequence[str] | None = None
+) -> ImageSet:
+    """Read the pixels and masks of rows, prepared as a classifier will see them.
+
+    Args:
+        entries: The rows.
+        preprocessing: Size and fit; masks go through the same geometry.
+        classes: Class labels in the order wanted; None sorts those found.
+
+    Raises:
+        DatasetError: Naming the row and what is wrong with it.
+    """
+    order = tuple(sorted({each.label for each in entries})) if classes is None else tuple(classes)
+    groups = tuple(sorted({each.group for each in entries if each.group}))
+    size = (len(entries), preprocessing.height, preprocessing.width)
+    images = np.zeros((*size, 3), np.uint8)
+    masks = {"region": np.zeros(size, bool), "irrelevant": np.zeros(size, bool)}
+    given = {"region": np.zeros(len(entries), bool), "irrelevant": np.zeros(len(entries), bool)}
+    for row, entry in enumerate(entries):
+        if entry.label not in order:
+            raise DatasetError(f"{entry.name}: label {entry.label!r} is none of {list(order)}")
+        raw = _image(entry)
+        try:
+            images[row] = prepare(raw, preprocessing)
+        except ImageError as error:
+            raise DatasetError(f"{entry.name}: {error}") from error
+        for kind, plane in masks.items():
+            mask = _mask(entry, kind, raw.shape[:2])
+            if mask is not None:
+                plane[row] = prepare_region(mask, preprocessing)
+                given[kind][row] = True
+    # A row with one kind of mask gets the other as its complement.
+    only_region = given["region"] & ~given["irrelevant"]
+    only_irrelevant = given["irrelevant"] & ~given["region"]
+    masks["irrelevant"][only_region] = ~masks["region"][only_region]
+    masks["region"][only_irrelevant] = ~masks["irrelevant"][only_irrelevant]
+    annotated = given["region"] | given["irrelevant"]
+    return ImageSet(
+        images=images,
+        labels=np.array([order.index(each.label) for each in entries], np.int64),
+        classes=order,
+        ids=tuple(each.name for each in entries),
+        relevant=masks["region"] if annotated.any() else None,
+        irrelevant=masks["irrelevant"] if annotated.any() else None,
+        annotated=annotated,
+        groups=_group_indices(entries, groups),
+        group_names=groups,
+        subjects=tuple(each.subject for each in entries),
+    )
+
+
+def load_splits(
+    entries: Sequence[Entry], preprocessing: Preprocessing, *, seed: int = 0
+) -> dict[str, ImageSet]:
+    """Read rows by split; rows without one are divided 80/10/10 by subject and class.
+
+    Returns:
+        One set for each of "train", "val" and "test" that has rows; same classes in all.
+
+    Raises:
+        DatasetError: If splits share a subject or an image, or one has no rows to learn from.
+    """
+    unnamed = [each for each in entries if not each.split]
+    if unnamed and len(unnamed) != len(entries):
+        raise DatasetError(f"{unnamed[0].name}: the split is missing, other rows name theirs")
+    classes = sorted({each.label for each in entries})
+    if unnamed:
+        whole = load(entries, preprocessing, classes)
+        made = split(whole, {"train": 0.8, "val": 0.1, "test": 0.1}, seed=seed)
+    else:
+        named = {name: [each for each in entries if each.split == name] for name in SPLITS}
+        made = {name: load(rows, preprocessing, classes) for name, rows in named.items() if rows}
+    if "train" not in made:
+        raise DatasetError("no row is in the split 'train'")
+    refuse_leakage(made)
+    return made
+
+
+def _rows(manifest: Path) -> list[Mapping[str, str]]:
+    """Return a manifest's rows as text."""
+    if manifest.suffix == ".parquet":
+        try:
+            import pandas  # noqa: ICN001, PLC0415  # optional, and wanted here only
+
+            table = pandas.read_parquet(manifest)
+        except ImportError as error:
+            raise DatasetError(f"{manifest}: Parquet needs pandas and pyarrow") from error
+        return [
+            {key: "" if value is None else str(value) for key, value in row.items()}
+            for row in table.where(table.notna(), None).to_dict("records")
+        ]
+    with manifest.open(newline="", encoding="utf-8-sig") as file:
+        return list(csv.DictReader(file))
+
+
+def _inside(folder: Path, relative: str, name: str) -> Path:
+    """Return a file of the folder; a path that leaves it is refused."""
+    path = (folder / relative).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise DatasetError(f"{name}: {relative} lies outside the data set")
+    if not path.is_file():
+        raise DatasetError(f"{name}: {relative} does not exist")
+    return path
+
+
+def _optional(folder: Path, relative: str, name: str) -> Path | None:
+    return _inside(folder, relative, name) if relative else None
+
+
+def _image_folder(folder: Path) -> list[Entry]:
+    """Return the rows of `<class>/…` or `<split>/<class>/…`."""
+    tops = [folder / each for each in SPLITS if (folder / each).is_dir()]
+    entries = []
+    for top in tops or [folder]:
+        kinds = sorted(each for each in top.iterdir() if each.is_dir()) if top.is_dir() else []
+        for kind in kinds:
+            if kind.name in {"regions", "irrelevant"}:
+                continue
+            for path in sorted(kind.rglob("*")):
+                if path.suffix.lower() not in _SUFFIXES:
+                    continue
+                relative = path.relative_to(folder)
+                entries.append(
+                    Entry(
+                        name=str(relative),
+                        path=path,
+                        label=kind.name,
+                        region=_parallel(folder / "regions" / relative),
+                        irrelevant=_parallel(folder / "irrelevant" / relative),
+                        split=top.name if tops else "",
+                    )
+                )
+    return entries
+
+
+def _parallel(path: Path) -> Path | None:
+    """Return the mask at a path, with its own suffix or .png."""
+    return next((each for each in (path, path.with_suffix(".png")) if each.is_file()), None)
+
+
+def _image(entry: Entry) -> NDArray[np.uint8]:
+    """Return an image's pixels as RGB."""
+    try:
+        with Image.open(entry.path) as file:
+            return np.asarray(file.convert("RGB"))
+    except (UnidentifiedImageError, OSError) as error:
+        raise DatasetError(f"{entry.name}: {entry.path.name} cannot be read: {error}") from error
+
+
+def _mask(entry: Entry, kind: str, size: tuple[int, int]) -> NDArray[np.bool_] | None:
+    """Return a row's mask at its image's size, or None."""
+    given = entry.region if kind == "region" else entry.irrelevant
+    if given is None:
+        return None
+    if callable(given):
+        return given(*size)
+    try:
+        with Image.open(given) as file:
+            mask = file.convert("L")
+    except (UnidentifiedImageError, OSError) as error:
+        raise DatasetError(f"{entry.name}: {given.name} cannot be read: {error}") from error
+    if mask.size != size[::-1]:
+        if abs(mask.width * size[0] - mask.height * size[1]) > max(size) * max(mask.size) * 0.02:
+            raise DatasetError(
+                f"{entry.name}: mask {given.name} is {mask.size}, the image {size[::-1]}: "
+                f"the sides have another ratio"
+            )
+        mask = mask.resize(size[::-1], Image.Resampling.NEAREST)
+    return np.asarray(mask) > 0
+
+
+def _group_indices(entries: Sequence[Entry], groups: tuple[str, ...]) -> NDArray[np.int64] | None:
+    """Return each row's group, None where no row names one."""
+    if not groups:
+        return None
+    missing = next((each for each in entries if not each.group), None)
+    if missing is not None:
+        raise DatasetError(f"{missing.name}: the group is missing, other rows name theirs")
+    return np.array([groups.index(each.group) for each in entries], np.int64)

@@ -1,0 +1,1 @@
+"""Explanation losses, one published method per file."""

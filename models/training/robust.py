@@ -1,0 +1,163 @@
+"""Rand-Ex, PGD-Ex and IBP-Ex: the answer must not change when irrelevant pixels do.
+
+Each takes a gradient penalty beside it (`gradient` > 0): the paper's combinations P+G and I+G.
+
+References:
+    Heo, Piratla, Wicker, Weller (2023), Use perturbations when learning from explanations,
+    NeurIPS, arXiv:2303.06419, section 3; m is `batch.irrelevant`, ε is `radius` on pixels in
+    [0, 1], α `trust`. IBP: Gowal et al. (2018), arXiv:1810.12715. Re-derived from the formulas.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from typing_extensions import override
+
+from models.architectures import Classifier
+from models.explainers.input_gradients import input_gradients
+from models.training.intervals import KINDS, Interval, bounds
+from models.training.layers import plain_layers
+from models.training.losses.rrr import masked_energy, sum_of_log_probabilities
+from models.training.objectives import Batch, Loss, Moment, Objective, fit_mask
+
+
+@dataclass(frozen=True)
+class RandEx(Objective):
+    """L = CE(x) + CE(x + m·ε·N(0, 1)) on rows with a region, CE on the others.
+
+    Without a region in the batch this is ERM (twice the loss on annotated rows, as published).
+
+    Attributes:
+        radius: ε.
+        gradient: Weight of the RRR penalty beside it.
+    """
+
+    radius: float = 0.5
+    gradient: float = 0.0
+    name: ClassVar[str] = "rand_ex"
+
+    @override
+    def loss(self, classifier: Classifier, batch: Batch, moment: Moment) -> Loss:
+        generator = moment.generator(batch.images.device)
+        noise = torch.randn(
+            batch.images.shape, generator=generator, device=batch.images.device
+        ).to(batch.images.dtype)
+        moved = batch.images + _mask(batch) * self.radius * noise
+        return _twice(classifier, batch, moved, self.gradient)
+
+
+@dataclass(frozen=True)
+class PGDEx(Objective):
+    """L = CE(x) + CE(x'), x' the worst found in `steps` signed gradient steps of masked pixels.
+
+    Rows without a region are not attacked; without any this is ERM.
+
+    Attributes:
+        radius: ε; each step moves ε/steps, so that the box is reached and not left.
+        steps: K.
+        gradient: Weight of the RRR penalty beside it (P+G).
+    """
+
+    radius: float = 0.5
+    steps: int = 7
+    gradient: float = 0.0
+    name: ClassVar[str] = "pgd_ex"
+
+    @override
+    def loss(self, classifier: Classifier, batch: Batch, moment: Moment) -> Loss:
+        return _twice(classifier, batch, self.attack(classifier, batch), self.gradient)
+
+    def attack(self, classifier: Classifier, batch: Batch) -> Tensor:
+        """Return the attacked images; parameters receive no gradient from the search."""
+        reach = _mask(batch) * self.radius
+        moved = batch.images.detach()
+        if not bool(batch.annotated.any()):
+            return moved
+        for _ in range(self.steps):
+            moved = moved.detach().requires_grad_()
+            loss = functional.cross_entropy(classifier(moved), batch.labels)
+            (slope,) = torch.autograd.grad(loss, moved)
+            stepped = moved.detach() + self.radius / self.steps * slope.sign()
+            moved = torch.maximum(
+                torch.minimum(stepped, batch.images + reach), batch.images - reach
+            )
+        return moved.detach()
+
+
+@dataclass(frozen=True)
+class IBPEx(Objective):
+    """L = α·CE(x) + (1 - α)·CE(worst logits in the box) on rows with a region.
+
+    The worst logits are the true class's lower bound beside the others' upper bounds. α falls
+    linearly from `trust` to half of it over the training while ε rises from `start` to
+    `start + radius`. Runs on plain sequences of layers only, and loosens with every layer: it is
+    for shallow networks. Without a region in the batch this is ERM.
+
+    Attributes:
+        radius: Rise of ε.
+        start: ε at the beginning.
+        trust: α at the beginning, in (0, 1].
+        gradient: Weight of the RRR penalty beside it (I+G).
+    """
+
+    radius: float = 0.5
+    start: float = 0.0
+    trust: float = 1.0
+    gradient: float = 0.0
+    name: ClassVar[str] = "ibp_ex"
+
+    @override
+    def check(self, classifier: Classifier, example: Tensor) -> None:
+        plain_layers(classifier, KINDS, "IBP-Ex")
+
+    @override
+    def loss(self, classifier: Classifier, batch: Batch, moment: Moment) -> Loss:
+        passed = moment.epoch / moment.epochs
+        trust = self.trust * (1 - passed / 2)
+        reach = _mask(batch) * (self.start + passed * self.radius)
+        logits, penalty = _answer(classifier, batch, self.gradient)
+        box = Interval(batch.images - reach, batch.images + reach)
+        limits = bounds(classifier, box, "IBP-Ex")[-1]
+        own = functional.one_hot(batch.labels, logits.shape[1]).bool()
+        worst = torch.where(own, limits.lower, limits.upper)
+        clean = functional.cross_entropy(logits, batch.labels, reduction="none")
+        robust = functional.cross_entropy(worst, batch.labels, reduction="none")
+        mixed = torch.where(batch.annotated, trust * clean + (1 - trust) * robust, clean)
+        terms = {
+            "label": clean.mean().detach(),
+            "explanation": (robust * batch.annotated).mean().detach(),
+        }
+        return Loss(mixed.mean() + self.gradient * penalty, terms)
+
+
+def _mask(batch: Batch) -> Tensor:
+    """Return m at the images' size, [N, 1, H, W]."""
+    size = (batch.images.shape[2], batch.images.shape[3])
+    return fit_mask(batch.irrelevant, size)[:, None].to(batch.images.dtype)
+
+
+def _answer(classifier: Classifier, batch: Batch, gradient: float) -> tuple[Tensor, Tensor]:
+    """Return the logits and the masked gradient penalty, zero where it has no weight."""
+    if not gradient:
+        return classifier(batch.images), torch.zeros((), device=batch.images.device)
+    explained = input_gradients(
+        classifier,
+        batch.images,
+        batch.labels,
+        scalar=sum_of_log_probabilities,
+        create_graph=True,
+    )
+    return explained.logits, masked_energy(explained.attribution, batch.irrelevant)
+
+
+def _twice(classifier: Classifier, batch: Batch, moved: Tensor, gradient: float) -> Loss:
+    """Return CE on the images, and on the moved ones of annotated rows, and the penalty."""
+    logits, penalty = _answer(classifier, batch, gradient)
+    label = functional.cross_entropy(logits, batch.labels)
+    each = functional.cross_entropy(classifier(moved), batch.labels, reduction="none")
+    robust = (each * batch.annotated).mean()
+    terms = {"label": label.detach(), "explanation": robust.detach()}
+    return Loss(label + robust + gradient * penalty, terms)
