@@ -119,6 +119,8 @@ def dump(value: Any) -> Any:  # noqa: ANN401 - any field of any record
     Raises:
         RecordError: If a value has no JSON form.
     """
+    if isinstance(value, str) and "\0" in value:
+        raise RecordError(f"a text with a NUL, which PostgreSQL does not hold: {value!r:.80}")
     if value is None or isinstance(value, str | bool | int | float):
         return value
     if isinstance(value, datetime):

@@ -288,6 +288,22 @@ class RequestEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class ErasureRequest:
+    """A person's data shall be erased. The auditor does it; `ErasureEvent` says what was done.
+
+    Attributes:
+        actor: Who asks.
+        subject: Whose data; erased from this event as well.
+    """
+
+    event_id: str
+    event_time: datetime
+    actor: str
+    subject: str
+    kind: ClassVar[str] = "erasure_request"
+
+
+@dataclass(frozen=True, slots=True)
 class ErasureEvent:
     """Payloads were destroyed, by request or because their time was over.
 
@@ -368,6 +384,7 @@ Event: TypeAlias = (
     | AlarmEvent
     | AcknowledgementEvent
     | RequestEvent
+    | ErasureRequest
     | ErasureEvent
     | ActionEvent
 )

@@ -1,5 +1,7 @@
 """Example records: small, deterministic, one of every kind."""
 
+import itertools
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -16,6 +18,12 @@ LABELS = tuple(str(digit) for digit in range(10))
 def identifier(number: int, prefix: str = "01HZ") -> str:
     """A 26-character id that sorts by `number`."""
     return f"{prefix}{number:0{26 - len(prefix)}d}"
+
+
+def ids(first: int = 1000) -> Callable[[], str]:
+    """Makes one id after the other."""
+    numbers = itertools.count(first)
+    return lambda: identifier(next(numbers))
 
 
 def region(seed: int = 0, source: records.RegionSource = "client") -> records.RegionEvidence:
@@ -99,5 +107,6 @@ def every_entry() -> list[records.Entry]:
         records.ErasureEvent(
             **head(9), sequences=(3, 4), images=("0" * 64,), reason="subject", actor="ada"
         ),
+        records.ErasureRequest(**head(11), actor="ada", subject="patient-1"),
         records.ActionEvent(**head(10), action="access", actor="ada", details={"id": about}),
     ]

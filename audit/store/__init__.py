@@ -1,0 +1,1 @@
+"""The audit store: chained events, erasable payloads, projections; SQLite or PostgreSQL."""

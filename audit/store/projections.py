@@ -1,0 +1,235 @@
+"""What one event changes in the tables that pages and reports read.
+
+Rows are functions of the payload alone, so `verification` can make them again and compare.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from audit import canonical, records
+from audit.canonical import moment
+from audit.store import tables
+
+# How long a payload is kept depends on what it holds: pixels' evidence, or who did what.
+_EVIDENCE = (records.PredictionRecord, records.RegionEvent, records.ProbeEvent)
+
+
+def retention(event: records.Event) -> str:
+    """Return the class by which the event's payload expires: "evidence" or "event"."""
+    return "evidence" if isinstance(event, _EVIDENCE) else "event"
+
+
+def project(connection: Connection, added: Sequence[tuple[int, records.Event]]) -> None:
+    """Apply events to the projections, in order."""
+    answers = [(seq, event) for seq, event in added if isinstance(event, records.PredictionRecord)]
+    if answers:
+        rows = [prediction_row(seq, event) for seq, event in answers]
+        connection.execute(sa.insert(tables.predictions), rows)
+        values = [row for seq, event in answers for row in measure_rows(seq, event)]
+        if values:
+            connection.execute(sa.insert(tables.measures), values)
+    for seq, event in added:
+        if (apply := _LATER.get(type(event))) is not None:
+            apply(connection, seq, event)
+
+
+def prediction_row(seq: int, record: records.PredictionRecord) -> dict[str, Any]:
+    """Return the row of an answer as it was given."""
+    return {
+        "prediction_id": record.prediction_id,
+        "seq": seq,
+        "event_time": moment(record.event_time),
+        "model": record.model.name,
+        "version": record.model.version,
+        "class_label": record.decided.label,
+        "confidence": record.decided.probability,
+        "explainer": record.explainer,
+        "stream": record.stream,
+        "image": record.image,
+        "region_source": record.region.source if record.region else None,
+        "erased": False,
+    }
+
+
+def measure_rows(seq: int, record: records.PredictionRecord) -> list[dict[str, Any]]:
+    """Return the rows of what was measured when the answer was given."""
+    source = record.region.source if record.region else ""
+    return [
+        {
+            "seq": seq,
+            "name": name,
+            "source": source,
+            "prediction_id": record.prediction_id,
+            "model": record.model.name,
+            "version": record.model.version,
+            "class_label": record.decided.label,
+            "event_time": moment(record.event_time),
+            "value": value,
+            "current": True,
+        }
+        for name, value in record.measures.items()
+    ]
+
+
+def add_measures(
+    connection: Connection,
+    seq: int,
+    prediction_id: str,
+    source: str,
+    values: Mapping[str, float],
+) -> None:
+    """Add what was measured later; it supersedes earlier values of the same name and source.
+
+    Charts show it at the time of the answer; detectors saw what they saw.
+    """
+    answer = _prediction(connection, prediction_id)
+    if answer is None or not values:
+        return
+    table = tables.measures
+    connection.execute(
+        sa.update(table)
+        .where(table.c.prediction_id == prediction_id)
+        .where(table.c.source == source)
+        .where(table.c.name.in_(values))
+        .values(current=False)
+    )
+    shared = {
+        "seq": seq,
+        "source": source,
+        "prediction_id": prediction_id,
+        "model": answer.model,
+        "version": answer.version,
+        "class_label": answer.class_label,
+        "event_time": answer.event_time,
+        "current": True,
+    }
+    rows = [shared | {"name": name, "value": float(value)} for name, value in values.items()]
+    connection.execute(sa.insert(table), rows)
+
+
+def _label(connection: Connection, seq: int, event: records.LabelEvent) -> None:
+    _take_subject(connection, seq, event.prediction_id)
+    _change(connection, event.prediction_id, label=event.label)
+
+
+def _region(connection: Connection, seq: int, event: records.RegionEvent) -> None:
+    _take_subject(connection, seq, event.prediction_id)
+
+
+def _probe(connection: Connection, seq: int, event: records.ProbeEvent) -> None:
+    _take_subject(connection, seq, event.prediction_id)
+    named = {f"{event.intervention}_{name}": value for name, value in event.measures.items()}
+    add_measures(connection, seq, event.prediction_id, event.source, named)
+
+
+def _review(connection: Connection, seq: int, event: records.ReviewEvent) -> None:
+    _take_subject(connection, seq, event.prediction_id)
+    changes = {"verdict": event.verdict} | ({"label": event.label} if event.label else {})
+    _change(connection, event.prediction_id, **changes)
+    connection.execute(
+        sa.insert(tables.reviews).values(
+            seq=seq,
+            prediction_id=event.prediction_id,
+            event_time=moment(event.event_time),
+            verdict=event.verdict,
+            actor=event.actor,
+            stratum=event.stratum,
+            inclusion=event.inclusion,
+            blind=event.blind,
+        )
+    )
+
+
+def _alarm(connection: Connection, seq: int, event: records.AlarmEvent) -> None:
+    table = tables.alarms
+    changed = {
+        "state": event.state,
+        "evidence": canonical.text(dict(event.evidence)).decode(),
+        "changed_at": moment(event.event_time),
+        "actor": event.actor,
+        "reason": event.reason,
+    }
+    known = sa.update(table).where(table.c.alarm_id == event.alarm_id).values(**changed)
+    if connection.execute(known).rowcount == 0:
+        first = {
+            "alarm_id": event.alarm_id,
+            "seq": seq,
+            "model": event.model,
+            "version": event.version,
+            "measure": event.measure,
+            "class_label": event.class_label,
+            "side": event.side,
+            "source": event.source,
+            "raised_at": moment(event.event_time),
+        }
+        connection.execute(sa.insert(table).values(**first, **changed))
+
+
+def _request(connection: Connection, seq: int, event: records.RequestEvent) -> None:
+    table = tables.requests
+    asked = sa.select(table.c.request_id).where(table.c.request_id == event.request_id)
+    if connection.execute(asked).first() is not None:
+        return  # the same request again
+    open_one = sa.select(table.c.request_id).where(
+        table.c.model == event.model, table.c.status == "open"
+    )
+    waiting = connection.execute(open_one).first() is not None
+    connection.execute(
+        sa.insert(table).values(
+            request_id=event.request_id,
+            seq=seq,
+            model=event.model,
+            origin=event.origin,
+            actor=event.actor,
+            reason=event.reason,
+            alarm_id=event.alarm_id,
+            status="superseded" if waiting else "open",
+            opened_at=moment(event.event_time),
+        )
+    )
+
+
+def _erasure(connection: Connection, seq: int, event: records.ErasureRequest) -> None:
+    connection.execute(
+        sa.insert(tables.erasures).values(
+            event_id=event.event_id, seq=seq, subject=event.subject, actor=event.actor
+        )
+    )
+
+
+_LATER: dict[type, Callable[[Connection, int, Any], None]] = {
+    records.LabelEvent: _label,
+    records.RegionEvent: _region,
+    records.ProbeEvent: _probe,
+    records.ReviewEvent: _review,
+    records.AlarmEvent: _alarm,
+    records.RequestEvent: _request,
+    records.ErasureRequest: _erasure,
+}
+
+
+def _prediction(connection: Connection, prediction_id: str) -> Any:  # noqa: ANN401 - a row or None
+    table = tables.predictions
+    found = connection.execute(sa.select(table).where(table.c.prediction_id == prediction_id))
+    return found.first()
+
+
+def _change(connection: Connection, prediction_id: str, **values: object) -> None:
+    table = tables.predictions
+    one = (table.c.prediction_id == prediction_id) & ~table.c.erased
+    connection.execute(sa.update(table).where(one).values(**values))
+
+
+def _take_subject(connection: Connection, seq: int, prediction_id: str) -> None:
+    """What is said about an answer belongs to whom the answer is about, and is erased with it."""
+    answer = _prediction(connection, prediction_id)
+    if answer is None:
+        return
+    table = tables.payloads
+    subject = sa.select(table.c.subject).where(table.c.seq == answer.seq)
+    found = connection.execute(subject).scalar()
+    if found is not None:
+        connection.execute(sa.update(table).where(table.c.seq == seq).values(subject=found))

@@ -1,0 +1,179 @@
+"""The tables. Events are the truth; everything below "projections" can be made again from them.
+
+Moments are canonical text (`audit.canonical.moment`), which sorts by time in both databases.
+"""
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_MOMENT = sa.String(27)
+_DIGEST = sa.String(64)
+# Names come from outside: PostgreSQL would refuse one that is longer than its column.
+_NAME = sa.Text()
+
+identity = sa.Table(
+    "identity",
+    metadata,
+    sa.Column("only", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("store_id", _DIGEST, nullable=False),
+    sa.Column("created_at", _MOMENT, nullable=False),
+)
+
+# Append-only: one row per event, chained; carries no content, so it survives every erasure.
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("source", _NAME, nullable=False),
+    sa.Column("segment", sa.BigInteger, nullable=False),
+    sa.Column("offset", sa.BigInteger, nullable=False),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("event_id", _NAME, nullable=False, index=True),
+    sa.Column("event_time", _MOMENT, nullable=False),
+    sa.Column("ingested_at", _MOMENT, nullable=False),
+    sa.Column("commitment", _DIGEST, nullable=False),
+    sa.Column("link", _DIGEST, nullable=False),
+    sa.Column("seal", _DIGEST, nullable=False),
+    sa.UniqueConstraint("source", "segment", "offset"),
+)
+
+# Erasable: the content behind a commitment, and the secret without which the commitment says
+# nothing.
+payloads = sa.Table(
+    "payloads",
+    metadata,
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("secret", sa.LargeBinary, nullable=False),
+    sa.Column("subject", _NAME, nullable=True, index=True),
+    sa.Column("retention", sa.String(16), nullable=False),
+    sa.Column("ingested_at", _MOMENT, nullable=False),
+    sa.Index("ix_payloads_retention_ingested_at", "retention", "ingested_at"),
+)
+
+head = sa.Table(
+    "head",
+    metadata,
+    sa.Column("only", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("link", _DIGEST, nullable=False),
+)
+
+cursors = sa.Table(
+    "cursors",
+    metadata,
+    sa.Column("source", _NAME, primary_key=True),
+    sa.Column("segment", sa.BigInteger, nullable=False),
+    sa.Column("offset", sa.BigInteger, nullable=False),
+    sa.Column("check", sa.BigInteger, nullable=False),
+)
+
+# Projections.
+
+predictions = sa.Table(
+    "predictions",
+    metadata,
+    sa.Column("prediction_id", _NAME, primary_key=True),
+    sa.Column("seq", sa.BigInteger, nullable=False, unique=True),
+    sa.Column("event_time", _MOMENT, nullable=False),
+    sa.Column("model", _NAME, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("class_label", _NAME, nullable=False),
+    sa.Column("confidence", sa.Float, nullable=False),
+    sa.Column("explainer", _NAME, nullable=False),
+    sa.Column("stream", sa.String(16), nullable=False),
+    sa.Column("image", _DIGEST, nullable=True),
+    sa.Column("region_source", sa.String(16), nullable=True),
+    sa.Column("label", _NAME, nullable=True),
+    sa.Column("verdict", sa.String(16), nullable=True),
+    sa.Column("erased", sa.Boolean, nullable=False),
+    sa.Index("ix_predictions_model_event_time", "model", "event_time"),
+    sa.Index("ix_predictions_image_event_time", "image", "event_time"),
+)
+
+measures = sa.Table(
+    "measures",
+    metadata,
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("name", _NAME, primary_key=True),
+    sa.Column("source", sa.String(16), nullable=False),
+    sa.Column("prediction_id", _NAME, nullable=False, index=True),
+    sa.Column("model", _NAME, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("class_label", _NAME, nullable=False),
+    sa.Column("event_time", _MOMENT, nullable=False),
+    sa.Column("value", sa.Float, nullable=False),
+    sa.Column("current", sa.Boolean, nullable=False),
+    sa.Index("ix_measures_model_name_event_time", "model", "name", "event_time"),
+)
+
+reviews = sa.Table(
+    "reviews",
+    metadata,
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("prediction_id", _NAME, nullable=False, index=True),
+    sa.Column("event_time", _MOMENT, nullable=False),
+    sa.Column("verdict", sa.String(16), nullable=False),
+    sa.Column("actor", _NAME, nullable=False),
+    sa.Column("stratum", _NAME, nullable=False),
+    sa.Column("inclusion", sa.Float, nullable=False),
+    sa.Column("blind", sa.Boolean, nullable=False),
+)
+
+detector_states = sa.Table(
+    "detector_states",
+    metadata,
+    sa.Column("stream", _NAME, primary_key=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+)
+
+alarms = sa.Table(
+    "alarms",
+    metadata,
+    sa.Column("alarm_id", _NAME, primary_key=True),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("model", _NAME, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("measure", _NAME, nullable=False),
+    sa.Column("class_label", _NAME, nullable=False),
+    sa.Column("side", sa.String(8), nullable=False),
+    sa.Column("source", sa.String(16), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False, index=True),
+    sa.Column("evidence", sa.Text, nullable=False),
+    sa.Column("raised_at", _MOMENT, nullable=False),
+    sa.Column("changed_at", _MOMENT, nullable=False),
+    sa.Column("actor", _NAME, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+)
+
+requests = sa.Table(
+    "requests",
+    metadata,
+    sa.Column("request_id", _NAME, primary_key=True),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("model", _NAME, nullable=False, index=True),
+    sa.Column("origin", sa.String(16), nullable=False),
+    sa.Column("actor", _NAME, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("alarm_id", _NAME, nullable=True),
+    sa.Column("status", sa.String(32), nullable=False),
+    sa.Column("opened_at", _MOMENT, nullable=False),
+)
+
+erasures = sa.Table(
+    "erasures",
+    metadata,
+    sa.Column("event_id", _NAME, primary_key=True),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("subject", _NAME, nullable=True),
+    sa.Column("actor", _NAME, nullable=False),
+    sa.Column("done_at", _MOMENT, nullable=True),
+)
