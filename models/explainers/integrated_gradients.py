@@ -5,7 +5,7 @@ from torch import Tensor
 
 from models.architectures import Classifier
 from models.errors import ExplainerError
-from models.explainers.base import Explanation, Scalar, finish, log_probability
+from models.explainers.base import Explanation, Scalar, check, finish, log_probability
 from models.explainers.input_gradients import input_gradients
 
 
@@ -42,6 +42,7 @@ def integrated_gradients(
     References:
         Sundararajan, Taly, Yan (2017), "Axiomatic attribution for deep networks", equation 1.
     """
+    check(images, targets)
     if steps < 1:
         raise ExplainerError(f"expected at least 1 step, got {steps}")
     start = torch.zeros_like(images) if baseline is None else baseline.to(images)

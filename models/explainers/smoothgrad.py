@@ -5,7 +5,7 @@ from torch import Tensor
 
 from models.architectures import Classifier
 from models.errors import ExplainerError
-from models.explainers.base import Explanation, Scalar, finish, log_probability
+from models.explainers.base import Explanation, Scalar, check, finish, log_probability
 from models.explainers.input_gradients import input_gradients
 
 
@@ -42,6 +42,7 @@ def smoothgrad(
         Smilkov, Thorat, Kim, Viégas, Wattenberg (2017), "SmoothGrad: removing noise by adding
         noise", arXiv:1706.03825, section 2; they find 10 to 20 % of noise right.
     """
+    check(images, targets)
     if samples < 1:
         raise ExplainerError(f"expected at least 1 sample, got {samples}")
     # On the CPU, so that a seed means the same noise on every device.
