@@ -1,7 +1,9 @@
 """Domain error → HTTP status, one table; and what `services` itself refuses.
 
 ServiceError
+├── MalformedError           the body is not what its media type says
 ├── RequestError             a field of the request cannot be used
+│   └── InvalidFieldsError   as pydantic says, field by field
 ├── UnsupportedMediaError    the bytes are not of a format that Rightly reads
 ├── TooLargeError            more bytes, pixels or images than the settings allow
 ├── UnreadableImageError     the format is right, the content is not (also an ImageError)
@@ -13,6 +15,7 @@ ServiceError
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from typing import Any
 
 from starlette.responses import JSONResponse
 
@@ -27,8 +30,24 @@ class ServiceError(Exception):
     """Anything that `services` refuses, with a message that says what would be right."""
 
 
+class MalformedError(ServiceError):
+    """The body is not what its media type says."""
+
+
 class RequestError(ServiceError):
     """A field of the request cannot be used."""
+
+
+class InvalidFieldsError(RequestError):
+    """Fields of the request are unknown, missing or out of their range.
+
+    Attributes:
+        fields: As `pydantic.ValidationError.errors()` gives them.
+    """
+
+    def __init__(self, fields: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__(f"{len(fields)} fields cannot be used")
+        self.fields = fields
 
 
 class UnsupportedMediaError(ServiceError):
@@ -63,6 +82,7 @@ class NotReadyError(ServiceError):
 STATUSES: tuple[tuple[type[Exception], HTTPStatus], ...] = (
     (UnsupportedMediaError, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
     (TooLargeError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (MalformedError, HTTPStatus.BAD_REQUEST),
     (RequestError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (UnknownPredictionError, HTTPStatus.NOT_FOUND),
     (OverloadedError, HTTPStatus.TOO_MANY_REQUESTS),
@@ -114,8 +134,26 @@ def problem(
     return JSONResponse(body, int(status), dict(headers or {}), media_type=MEDIA_TYPE)
 
 
+def invalid(errors: Sequence[Mapping[str, Any]]) -> JSONResponse:
+    """Return the answer to a request whose fields pydantic refused.
+
+    Args:
+        errors: As `ValidationError.errors()` gives them.
+    """
+    syntax = any(each.get("type") == "json_invalid" for each in errors)
+    fields = [
+        {"field": ".".join(map(str, each.get("loc", ()))), "message": str(each.get("msg"))}
+        for each in errors
+    ]
+    detail = "; ".join(f"{each['field']}: {each['message']}".strip(": ") for each in fields)
+    status = HTTPStatus.BAD_REQUEST if syntax else HTTPStatus.UNPROCESSABLE_ENTITY
+    return problem(status, detail, errors=fields)
+
+
 def answer(error: Exception) -> JSONResponse:
     """Return the answer to an error, without its words where the table does not know it."""
+    if isinstance(error, InvalidFieldsError):
+        return invalid(error.fields)
     status = status_of(error)
     retry = status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
     known = status is not HTTPStatus.INTERNAL_SERVER_ERROR

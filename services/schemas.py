@@ -5,7 +5,7 @@ listed here is refused.
 """
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -19,7 +19,6 @@ ExplainerName = Literal[
     "integrated_gradients",
     "lrp",
 ]
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 Base64 = Annotated[
     str, StringConstraints(min_length=1), Field(json_schema_extra={"format": "byte"})
 ]
@@ -106,7 +105,7 @@ class ExplanationReply(Reply):
 
 
 class AuditReply(Reply):
-    """How well the heatmap agrees with the region that was sent."""
+    """How well Grad-CAM agrees with the region, whichever explainer was asked for."""
 
     region_source: Literal["client", "segmenter", "template", "reviewer"]
     activation_recall: float = Field(ge=0, le=1)
@@ -122,6 +121,7 @@ class Answer(Reply):
     """One image's answer with its reason."""
 
     prediction_id: PredictionId
+    answered_at: datetime
     model: ModelVersion
     classes: list[ClassProbability]
     """The most probable classes, most probable first."""
@@ -144,8 +144,24 @@ class VersionReply(Reply):
     digest: str
     champion: bool
     """Whether this version answers now."""
-    card: dict[str, object]
+    created_at: datetime
+    """When it was filed in the registry."""
+    card: dict[str, Any]
     """Model card: preprocessing, classes, measures, lineage, library versions."""
+
+
+class Move(Reply):
+    """One move of the champion pointer."""
+
+    sequence: int
+    action: Literal["promote", "rollback"]
+    version: int
+    digest: str
+    previous: int | None
+    """What answered before; null at the first move."""
+    reason: str
+    actor: str
+    at: datetime
 
 
 class ModelReply(Reply):
@@ -155,6 +171,9 @@ class ModelReply(Reply):
     champion: int | None
     """Number of the version that answers now; null before the first promotion."""
     versions: list[int]
+    """All numbers, oldest first."""
+    history: list[Move]
+    """The last moves of the champion pointer, newest first."""
 
 
 class ModelList(Reply):

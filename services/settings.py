@@ -118,6 +118,12 @@ def inherited() -> dict[str, str]:
     return dict(os.environ)
 
 
+def metrics_folder(environ: Mapping[str, str] | None = None) -> Path | None:
+    """Return where the workers' Prometheus series meet; None where there is one process only."""
+    folder = (os.environ if environ is None else environ).get("PROMETHEUS_MULTIPROC_DIR")
+    return Path(folder) if folder else None
+
+
 def cores() -> int:
     """Return the number of processor cores that this process may use."""
     return (

@@ -1,0 +1,220 @@
+"""One request's images → answers: decode, prepare, predict, explain, measure, write down.
+
+Runs in a worker's thread from the first byte of the first image to the last answer, so that all
+of it is one version's work. Nothing is returned that the recorder has not taken.
+
+What is written down and measured is always Grad-CAM, whichever explainer the answer shows: a
+detector that compares one week with another must not mix methods.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit import localisation
+from audit.errors import EmptyRegionError
+from models import preprocessing
+from models.runtime import Served
+from models.types import Attribution, Prediction
+from services import telemetry
+from services.champions import Champions
+from services.decoding import Limits, Pixels, Region, decode_image, decode_region
+from services.errors import RequestError, ServiceError
+from services.identifiers import identifier
+from services.recording import AnsweredRegion, AnswerEntry, Recorder
+from services.replies import answer_of
+from services.schemas import Answer, Options
+
+GRADCAM = "gradcam"
+_LISTED = 10  # classes in the message about a wrong target
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a request asks, whichever way it came in.
+
+    Attributes:
+        images: Encoded files.
+        regions: Encoded PNGs, one per image; None where nobody said what is relevant.
+        options: What to answer about each image.
+    """
+
+    images: Sequence[bytes]
+    regions: Sequence[bytes | None]
+    options: Options
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One image as the classifier sees it, with the region on the same pixels.
+
+    Attributes:
+        pixels: Uint8 RGB [height, width, 3], prepared.
+        region: Bool [height, width], prepared; None where there is none.
+        area: Share of the image as sent that the region covers; 0 where there is none.
+    """
+
+    pixels: Pixels
+    region: Region | None
+    area: float
+
+
+class Answerer:
+    """Answers requests with whatever version is the champion when they begin."""
+
+    def __init__(
+        self,
+        champions: Champions,
+        recorder: Recorder,
+        limits: Limits,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._champions, self._recorder = champions, recorder
+        self._limits, self._clock = limits, clock
+        self._labels = telemetry.ClassLabels()
+
+    def answer(self, model: str, question: Question) -> list[Answer]:
+        """Return one answer per image, in their order, all of one version.
+
+        Raises:
+            UnknownModelError: If there is no such model.
+            NotReadyError: If no version of it is in service.
+            ServiceError: If an image, a region or an option cannot be used; the message says
+            which image. ExplainerError: If the version has no such explainer.
+            JournalUnavailableError: If the answers cannot be written down now.
+        """
+        served = self._champions.current(model)
+        target = target_index(question.options.target, served.session.spec.classes)
+        with telemetry.stage("decode"):
+            pictures = self._pictures(question, served)
+        pixels = np.stack([each.pixels for each in pictures])
+        targets = None if target is None else [target] * len(pictures)
+        with telemetry.stage("predict"):
+            predictions = served.session.predict(pixels, targets)
+        shown = [each.heatmap for each in predictions]
+        if question.options.explainer != GRADCAM:
+            chosen = [each.target for each in predictions]
+            with telemetry.stage("explain"):
+                found = served.session.attribute(pixels, question.options.explainer, chosen)
+            shown = [heatmap_of(each) for each in found]
+        answers, entries = [], []
+        for picture, prediction, heatmap in zip(pictures, predictions, shown, strict=True):
+            entry = self._entry(served, picture, prediction, question.options)
+            entries.append(entry)
+            answers.append(answer_of(entry, picture.pixels, heatmap, question.options))
+        with telemetry.stage("record"):
+            self._recorder.record(entries)
+        self._count(entries, question.options)
+        return answers
+
+    def _pictures(self, question: Question, served: Served) -> list[Picture]:
+        pictures = []
+        pairs = zip(question.images, question.regions, strict=True)
+        for number, (content, region) in enumerate(pairs):
+            try:
+                pictures.append(self._picture(content, region, served))
+            except ServiceError as error:
+                if len(question.images) == 1:
+                    raise
+                raise type(error)(f"image {number}: {error}") from error
+        return pictures
+
+    def _picture(self, content: bytes, region: bytes | None, served: Served) -> Picture:
+        shape = served.session.spec.preprocessing
+        image = decode_image(content, self._limits)
+        pixels = preprocessing.prepare(image, shape)
+        if region is None:
+            return Picture(pixels, None, 0.0)
+        height, width = image.shape[:2]
+        marked = decode_region(region, (height, width), self._limits)
+        return Picture(pixels, preprocessing.prepare_region(marked, shape), float(marked.mean()))
+
+    def _entry(
+        self, served: Served, picture: Picture, prediction: Prediction, options: Options
+    ) -> AnswerEntry:
+        now = self._clock()
+        region, measures = None, {}
+        if picture.region is not None:
+            rows, columns = prediction.heatmap.shape
+            shares = preprocessing.region_on_grid(picture.region, (rows, columns))
+            region = AnsweredRegion("client", "", shares, picture.area)
+            measures = measured(prediction.heatmap, shares)
+        return AnswerEntry(
+            prediction_id=identifier(now),
+            now=now,
+            model=served.ref,
+            classes=served.session.spec.classes,
+            prediction=prediction,
+            image=picture.pixels,
+            top=options.top_k,
+            region=region,
+            measures=measures,
+            subject=options.subject,
+        )
+
+    def _count(self, entries: Sequence[AnswerEntry], options: Options) -> None:
+        for entry in entries:
+            name = entry.model.name
+            telemetry.PREDICTIONS.labels(name, options.explainer).inc()
+            telemetry.RECORDS.labels(name, str(entry.region is not None).lower()).inc()
+            if entry.region is not None:
+                label = self._labels.of(name, entry.classes[entry.prediction.decided])
+                telemetry.audited(name, label, entry.region.source, entry.measures)
+
+
+def target_index(target: str | None, classes: Sequence[str]) -> int | None:
+    """Return the index of the class that `target` names; None where it names none.
+
+    Args:
+        target: A label; or where no class has that label, an index.
+        classes: Labels in the order of the indices.
+
+    Raises:
+        RequestError: If it is neither.
+    """
+    if target is None:
+        return None
+    if target in classes:
+        return classes.index(target)
+    if target.isascii() and target.isdigit() and int(target) < len(classes):
+        return int(target)
+    listed = ", ".join(classes[:_LISTED]) + (", …" if len(classes) > _LISTED else "")
+    raise RequestError(f"target {target!r} is no class; there are {len(classes)}: {listed}")
+
+
+def heatmap_of(attribution: Attribution) -> NDArray[np.float32]:
+    """Return what speaks for the target, divided by its maximum; zeros stay zeros."""
+    positive = np.maximum(attribution.values, 0)
+    highest = positive.max(initial=0)
+    return positive / highest if highest > 0 else positive
+
+
+def measured(heatmap: NDArray[np.float32], shares: NDArray[np.float32]) -> dict[str, float]:
+    """Return the localisation measures of a Grad-CAM, by name.
+
+    Args:
+        heatmap: In [0, 1], [rows, columns].
+        shares: Share of each cell that the region covers.
+
+    Raises:
+        RequestError: If the region lies outside of what the classifier sees.
+    """
+    try:
+        found = localisation.measure(heatmap, shares)
+    except EmptyRegionError as error:
+        raise RequestError("the region lies outside of what the classifier sees") from error
+    return {
+        "activation_recall": found.activation_recall,
+        "recall_chance": found.recall_chance,
+        "thresholded_recall": found.thresholded_recall,
+        "activation_precision": found.activation_precision,
+        "relevance_mass": found.relevance_mass,
+        "chance": found.area,
+        "iou": found.iou,
+        "pointing": float(found.pointing),
+        "entropy": found.entropy,
+        "silent": float(found.silent),
+    }

@@ -1,0 +1,1 @@
+"""What people look at: pages without a build step and without a foreign host."""

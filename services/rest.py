@@ -1,0 +1,69 @@
+"""The REST surface beside the native route: one FastAPI application, mounted in the gateway."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import cast
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from services import openapi, wiring
+from services.console import reference
+from services.errors import EXPECTED, answer, invalid, problem
+from services.routes import operations, predictions, versions
+from services.routes.depending import installed_version
+from services.wiring import Serving
+
+ROUTERS: Sequence[APIRouter] = (
+    predictions.router,
+    versions.router,
+    operations.router,
+    reference.router,
+)
+
+
+def create() -> FastAPI:
+    """Return the application; `connect` gives it what it answers with."""
+    application = FastAPI(
+        title="Rightly",
+        version=installed_version(),
+        lifespan=_lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
+    for router in ROUTERS:
+        application.include_router(router)
+    application.add_api_route("/openapi.json", openapi.serve, include_in_schema=False)
+    application.add_exception_handler(RequestValidationError, _invalid)
+    application.add_exception_handler(HTTPException, _http)
+    for kind in EXPECTED:
+        application.add_exception_handler(kind, _expected)
+    return application
+
+
+def connect(application: FastAPI, serving: Serving) -> None:
+    """Give the application a worker's objects; before its lifespan begins."""
+    application.state.serving = serving
+
+
+@asynccontextmanager
+async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
+    async with wiring.running(application.state.serving):
+        yield
+
+
+async def _expected(_: Request, error: Exception) -> Response:
+    return answer(error)
+
+
+async def _invalid(_: Request, error: Exception) -> Response:
+    return invalid(cast("RequestValidationError", error).errors())
+
+
+async def _http(_: Request, error: Exception) -> Response:
+    refused = cast("HTTPException", error)
+    return problem(refused.status_code, str(refused.detail), headers=refused.headers)

@@ -1,0 +1,1 @@
+"""The REST surface, one file per noun; `services/rest.py` puts them together."""

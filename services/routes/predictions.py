@@ -1,0 +1,121 @@
+"""Predictions with their reasons, asked for and found again."""
+
+from io import BytesIO
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import Response
+from PIL import Image
+
+from audit import canonical
+from audit.records import PredictionRecord
+from services import forms, overlays
+from services.decoding import encode_png
+from services.errors import UnknownPredictionError
+from services.replies import answer_of_record
+from services.routes.depending import Connected, refusals
+from services.schemas import Answer, Answers, PredictionId, PredictionRequest
+from services.wiring import Serving
+
+router = APIRouter(tags=["predictions"])
+_SIDE = 224  # pixels of a heatmap whose image is not kept
+
+Id = Annotated[PredictionId, Path(description="As answered with the prediction.")]
+PNG: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}
+}
+
+
+def request_body(schema: str) -> dict[str, Any]:
+    """Return the OpenAPI entry of a body that comes as multipart or as JSON."""
+    content = {
+        forms.MULTIPART: {"schema": {"$ref": f"#/components/schemas/{schema}Form"}},
+        forms.JSON: {"schema": {"$ref": f"#/components/schemas/{schema}"}},
+    }
+    return {"requestBody": {"required": True, "content": content}}
+
+
+@router.post(
+    "/v1/models/{model}/predictions",
+    summary="Predict, and say why",
+    response_model=Answers,
+    responses=refusals(400, 404, 408, 413, 415, 422, 429, 503),
+    openapi_extra=request_body(PredictionRequest.__name__),
+)
+async def predict(model: str, request: Request, serving: Connected) -> Response:
+    """Answer one or many images with the model's champion, all by the same version.
+
+    An image is a PNG, JPEG, WebP or TIFF (DICOM where that is installed), told by its bytes.
+    With a `region` of the same size, the answer says how well the explanation agrees with it.
+    """
+    asked = await forms.asked(request, serving.settings.max_images)
+    answers = await serving.pool.run(lambda: serving.answerer.answer(model, asked()))
+    return Response(Answers(predictions=answers).model_dump_json(), media_type=forms.JSON)
+
+
+@router.get(
+    "/v1/predictions/{prediction_id}",
+    summary="What was answered, and why",
+    responses=refusals(404, 422, 503),
+)
+def find(prediction_id: Id, serving: Connected) -> Answer:
+    """Return a recorded answer with its Grad-CAM, found as soon as it was given."""
+    return answer_of_record(_found(serving, prediction_id))
+
+
+@router.get(
+    "/v1/predictions/{prediction_id}/image.png",
+    summary="The pixels that the classifier saw",
+    response_class=Response,
+    responses=PNG | refusals(404, 422, 503),
+)
+def image(prediction_id: Id, serving: Connected) -> Response:
+    """Return the recorded image, as it was prepared for the classifier, without any metadata."""
+    return _png(_image(serving, prediction_id))
+
+
+@router.get(
+    "/v1/predictions/{prediction_id}/heatmap.png",
+    summary="The Grad-CAM of an answer, drawn",
+    response_class=Response,
+    responses=PNG | refusals(404, 422, 503),
+)
+def heatmap(
+    prediction_id: Id,
+    serving: Connected,
+    background: Annotated[
+        Literal["image", "none"],
+        Query(description="none: the heatmap alone, transparent where there is no evidence."),
+    ] = "image",
+) -> Response:
+    """Draw the heatmap in viridis over the recorded image, opaque where the evidence is."""
+    grid = canonical.shares(_found(serving, prediction_id).heatmap)
+    if background == "none":
+        return _png(encode_png(overlays.layer(grid, _SIDE, _SIDE)))
+    pixels = np.asarray(Image.open(BytesIO(_image(serving, prediction_id))).convert("RGB"))
+    return _png(encode_png(overlays.blend(pixels, grid)))
+
+
+def _found(serving: Serving, prediction_id: str) -> PredictionRecord:
+    record = serving.trail.find(prediction_id)
+    if record is None:
+        raise UnknownPredictionError(
+            f"no prediction {prediction_id} was recorded, or it was erased"
+        )
+    return record
+
+
+def _image(serving: Serving, prediction_id: str) -> bytes:
+    kept = serving.trail.image(prediction_id)
+    if kept is None:
+        raise UnknownPredictionError(f"no image is kept of a prediction {prediction_id}")
+    return kept
+
+
+def _png(content: bytes) -> Response:
+    # What was recorded under an identifier never changes, but it can be erased: not for shared
+    # caches.
+    return Response(
+        content, media_type="image/png", headers={"cache-control": "private, no-cache"}
+    )

@@ -1,0 +1,123 @@
+"""Prometheus series of a serving worker: the service's own, and histograms for alert rules.
+
+Every label has few values: routes are templates, models are those of the registry, classes
+beyond the first `MOST_CLASSES` of a model are "other". Gauges of averages do not exist here:
+workers cannot average one.
+"""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+
+from prometheus_client import Counter, Gauge, Histogram, multiprocess
+
+MOST_CLASSES = 20
+OTHER = "other"
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+# The edges are the thresholds that alert rules use, so that no rule has to interpolate.
+_SHARES = (0.1, 0.25, 0.5, 0.75, 0.9)
+
+REQUESTS = Histogram(
+    "rightly_request_seconds",
+    "Time from a request's first byte to the last of its answer",
+    ["route", "method", "status"],
+    buckets=_SECONDS,
+)
+STAGES = Histogram(
+    "rightly_stage_seconds",
+    "Time that a request for predictions spends in each stage",
+    ["stage"],
+    buckets=_SECONDS,
+)
+ACTIVE = Gauge(
+    "rightly_active_requests",
+    "Requests being received, computed or waiting",
+    multiprocess_mode="livesum",
+)
+PREDICTIONS = Counter("rightly_predictions", "Images answered", ["model", "explainer"])
+SWAPS = Counter("rightly_swaps", "Versions taken into service or rejected", ["model", "outcome"])
+VERSION = Gauge(
+    "rightly_champion_version",
+    "Number of the version that answers; the lowest of the workers",
+    ["model"],
+    multiprocess_mode="livemin",
+)
+RECORDS = Counter("audit_records", "Answers, with and without a region", ["model", "masked"])
+RECALL = Histogram(
+    "audit_activation_recall",
+    "Mean Grad-CAM value over the region",
+    ["model", "class", "source"],
+    buckets=_SHARES,
+)
+MASS = Histogram(
+    "audit_relevance_mass",
+    "Share of the Grad-CAM inside the region",
+    ["model", "class", "source"],
+    buckets=_SHARES,
+)
+
+
+class ClassLabels:
+    """Keeps the values of the label `class` few: those of a model beyond the first are "other"."""
+
+    def __init__(self, most: int = MOST_CLASSES) -> None:
+        self._most = most
+        self._known: defaultdict[str, set[str]] = defaultdict(set)
+
+    def of(self, model: str, label: str) -> str:
+        """Return `label` while the model has few, else "other"."""
+        known = self._known[model]
+        if label not in known and len(known) >= self._most:
+            return OTHER
+        known.add(label)
+        return label
+
+
+@contextmanager
+def stage(name: str) -> Iterator[None]:
+    """Measure how long the block takes, as the stage `name`."""
+    start = perf_counter()
+    try:
+        yield
+    finally:
+        STAGES.labels(name).observe(perf_counter() - start)
+
+
+def answered(route: str | None, method: str, status: int, seconds: float) -> None:
+    """Count a request.
+
+    Args:
+        route: Template of the route that took it; None where there is no such route.
+        method: As the client sent it.
+        status: As answered.
+        seconds: How long it took.
+    """
+    known = method if method in _METHODS else OTHER
+    REQUESTS.labels(route or OTHER, known, str(status)).observe(seconds)
+
+
+def audited(model: str, label: str, source: str, measures: Mapping[str, float]) -> None:
+    """Count what was measured about one answer whose region is known.
+
+    Args:
+        model: That answered.
+        label: The most probable class, from `ClassLabels`.
+        source: Where the region came from.
+        measures: By name, among them activation recall and relevance mass.
+    """
+    RECALL.labels(model, label, source).observe(measures["activation_recall"])
+    MASS.labels(model, label, source).observe(measures["relevance_mass"])
+
+
+def forget_worker(folder: Path | None) -> None:
+    """Take this worker's live gauges out of the sum; call it when the worker stops.
+
+    Args:
+        folder: Where the workers' series meet; None where there is only this process.
+    """
+    if folder is not None:
+        multiprocess.mark_process_dead(os.getpid(), str(folder))  # type: ignore[no-untyped-call]

@@ -1,0 +1,101 @@
+"""The composition root: settings in, connected objects out."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.registry import Registry
+from models.runtime import Session
+from services import clock, recording, settings, telemetry
+from services.answering import Answerer
+from services.champions import Champions
+from services.decoding import Limits
+from services.identifiers import identifier
+from services.images import ImageFolder
+from services.pool import Pool
+from services.recording import Recorder
+from services.settings import Settings
+from services.trail import Trail
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """Everything that answers a request, as one worker has it.
+
+    Attributes:
+        settings: What it was made from.
+        registry: Models and versions.
+        champions: What answers now.
+        answerer: Images in, answers out.
+        recorder: Where answers are written down.
+        trail: Where they are found again.
+        pool: The threads that compute.
+    """
+
+    settings: Settings
+    registry: Registry
+    champions: Champions
+    answerer: Answerer
+    recorder: Recorder
+    trail: Trail
+    pool: Pool
+
+
+def connect(chosen: Settings) -> Serving:
+    """Return a worker's objects with every champion loaded.
+
+    Raises:
+        RuntimeUnavailableError: If ONNX Runtime cannot run as the settings ask.
+        OSError: If the folder of the settings cannot be written.
+    """
+    registry = Registry(chosen.registry)
+    champions = Champions(registry, _opener(chosen), clock.now)
+    recorder = recording.open_recorder(
+        chosen.journal,
+        source=identifier(clock.now()),
+        key=recording.image_key(chosen.home / "image.key"),
+        mode=chosen.recording,
+        durability=chosen.durability,
+    )
+    limits = Limits(chosen.max_body_bytes, chosen.max_pixels)
+    champions.refresh()
+    return Serving(
+        settings=chosen,
+        registry=registry,
+        champions=champions,
+        answerer=Answerer(champions, recorder, limits, clock.now),
+        recorder=recorder,
+        trail=Trail(chosen.journal, ImageFolder(chosen.images), lambda: None),
+        pool=Pool(chosen.concurrency, chosen.deadline_seconds),
+    )
+
+
+@asynccontextmanager
+async def running(serving: Serving) -> AsyncIterator[None]:
+    """Follow the champion pointers meanwhile; finish writing afterwards."""
+    following = asyncio.create_task(serving.champions.follow(serving.settings.poll_seconds))
+    try:
+        yield
+    finally:
+        following.cancel()
+        with suppress(asyncio.CancelledError):
+            await following
+        serving.pool.close()
+        serving.recorder.close()
+        telemetry.forget_worker(settings.metrics_folder())
+
+
+def threads_of(chosen: Settings) -> int:
+    """Return the threads of one inference: as chosen, else this worker's share of the cores."""
+    return chosen.threads or max(1, settings.cores() // chosen.workers)
+
+
+def _opener(chosen: Settings) -> Callable[[Path], Session]:
+    threads = threads_of(chosen)
+
+    def open_session(folder: Path) -> Session:
+        return Session.open(folder, device=chosen.device, threads=threads)
+
+    return open_session
