@@ -98,7 +98,7 @@ def check(images: Tensor, targets: Tensor) -> None:
         raise ExplainerError(
             f"expected float images [N,3,H,W] in [0,1], got {images.dtype} {list(images.shape)}"
         )
-    if targets.dtype != torch.int64 or targets.dim() != 1 or len(targets) != len(images):
+    if targets.dtype != torch.int64 or targets.dim() != 1 or targets.shape != images.shape[:1]:
         raise ExplainerError(
             f"expected int64 targets, one for each of {len(images)} images, "
             f"got {targets.dtype} {list(targets.shape)}"
