@@ -1,6 +1,5 @@
 """A classifier: normalisation, network and head as one module that explainers can look into."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from models import backbones
+from models import backbones, contract, specs
 from models.errors import ArchitectureError
 from models.types import ClassifierSpec, Preprocessing
 
@@ -243,14 +242,12 @@ def build(
 def save_weights(classifier: Classifier, path: Path) -> None:
     """Write a classifier's weights to a safetensors file, which appears whole or not at all.
 
-    The architecture and the classes go into the file's metadata, for `load_weights` to compare.
+    The classifier's spec goes into the file's metadata. Equal weights are equal bytes.
     """
     # Cloned, because safetensors refuses tensors that share memory, as tied weights do.
     state = {name: value.clone().contiguous() for name, value in classifier.state_dict().items()}
-    metadata = {
-        "rightly.architecture": classifier.spec.architecture,
-        "rightly.classes": json.dumps(classifier.spec.classes),
-    }
+    # One entry only: safetensors writes several in a random order.
+    metadata = {contract.SPEC_KEY: specs.to_json(classifier.spec)}
     unfinished = path.with_name(path.name + ".part")
     try:
         save_file(state, unfinished, metadata=metadata)
