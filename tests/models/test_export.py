@@ -13,7 +13,7 @@ from models.errors import ExportError, ParityError, UntraceableError
 from models.graph import assembly
 
 
-def build(architecture="small_cnn", size=28, head="linear"):
+def build(architecture="small_cnn", size=28, head="linear") -> architectures.Classifier:
     torch.manual_seed(3)
     spec = architectures.default_spec(
         architecture, [str(index) for index in range(5)], head=head, height=size, width=size
@@ -21,7 +21,7 @@ def build(architecture="small_cnn", size=28, head="linear"):
     return architectures.build(spec).eval()
 
 
-def images(count=6, size=28):
+def images(count=6, size=28) -> np.ndarray:
     return np.random.default_rng(5).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
 
 
@@ -85,7 +85,7 @@ def test_graphs_of_other_weights_are_refused_and_the_outputs_named() -> None:
 def test_a_refused_export_leaves_nothing_behind(tmp_path, monkeypatch) -> None:
     honest = assembly.explain
 
-    def wrong(classifier, *, half=False):
+    def wrong(classifier, *, half=False) -> onnx.ModelProto:
         model = honest(classifier, half=half)
         weight = next(each for each in model.graph.initializer if len(each.dims) == 4)
         values = onnx.numpy_helper.to_array(weight) * np.float32(1.5)
@@ -129,7 +129,7 @@ class Spectral(torch.nn.Module):
         self.features = torch.nn.Conv2d(3, 4, 3)
         self.last = torch.nn.Linear(4, num_classes)
 
-    def forward(self, inputs):
+    def forward(self, inputs) -> torch.Tensor:
         maps = torch.linalg.inv(self.features(inputs)[:, :, :4, :4] + 9 * torch.eye(4))
         return self.last(maps.mean((2, 3)))
 
