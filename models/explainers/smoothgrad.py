@@ -22,6 +22,8 @@ def smoothgrad(
 ) -> Explanation:
     """Explain targets by the mean input gradient under Gaussian noise.
 
+    All images of a batch get the same noise, so that none depends on its neighbours.
+
     Args:
         classifier: The classifier to explain.
         images: [N,3,H,W] in [0,1]; noisy copies may leave that range.
@@ -49,7 +51,7 @@ def smoothgrad(
     generator = torch.Generator().manual_seed(seed)
     total = torch.zeros_like(images)
     for _ in range(samples):
-        noise = torch.randn(images.shape, generator=generator, dtype=images.dtype)
+        noise = torch.randn(images.shape[1:], generator=generator, dtype=images.dtype)
         noisy = images + sigma * noise.to(images.device)
         total = (
             total

@@ -94,7 +94,7 @@ def test_smoothgrad_is_the_mean_over_noisy_copies() -> None:
     found = smoothgrad(classifier, images, targets, samples=3, sigma=0.2, seed=5).attribution
 
     noisy = [
-        images + 0.2 * torch.randn(images.shape, generator=generator, dtype=images.dtype)
+        images + 0.2 * torch.randn(images.shape[1:], generator=generator, dtype=images.dtype)
         for _ in range(3)
     ]
     expected = sum(input_gradients(classifier, each, targets).attribution for each in noisy) / 3
