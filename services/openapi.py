@@ -34,6 +34,11 @@ def document(application: FastAPI) -> dict[str, Any]:
     return application.openapi_schema
 
 
+def published(whole: dict[str, Any]) -> dict[str, Any]:
+    """Return the document as it is checked in: without the version that is installed."""
+    return {**whole, "info": {**whole["info"], "version": "installed"}}
+
+
 def _document(application: FastAPI) -> dict[str, Any]:
     made = get_openapi(
         title=application.title,

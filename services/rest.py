@@ -1,12 +1,16 @@
 """The REST surface beside the native route: one FastAPI application, mounted in the gateway."""
 
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from http import HTTPStatus
+from pathlib import Path
 from typing import cast
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from services import openapi, wiring
@@ -40,6 +44,7 @@ def create() -> FastAPI:
     application.add_api_route("/openapi.json", openapi.serve, include_in_schema=False)
     application.add_exception_handler(RequestValidationError, _invalid)
     application.add_exception_handler(HTTPException, _http)
+    application.add_exception_handler(ClientDisconnect, _gone)
     for kind in EXPECTED:
         application.add_exception_handler(kind, _expected)
     return application
@@ -48,6 +53,12 @@ def create() -> FastAPI:
 def connect(application: FastAPI, serving: Serving) -> None:
     """Give the application a worker's objects; before its lifespan begins."""
     application.state.serving = serving
+
+
+def write_document(path: Path = Path("docs/openapi.json")) -> None:
+    """Write the OpenAPI document as it is checked in."""
+    document = openapi.published(openapi.document(create()))
+    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
 @asynccontextmanager
@@ -62,6 +73,10 @@ async def _expected(_: Request, error: Exception) -> Response:
 
 async def _invalid(_: Request, error: Exception) -> Response:
     return invalid(cast("RequestValidationError", error).errors())
+
+
+async def _gone(_: Request, __: Exception) -> Response:
+    return problem(HTTPStatus.BAD_REQUEST, "the client left before its request was complete")
 
 
 async def _http(_: Request, error: Exception) -> Response:

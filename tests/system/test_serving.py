@@ -2,6 +2,8 @@
 
 import base64
 import json
+import subprocess
+import sys
 from io import BytesIO
 
 import numpy as np
@@ -225,12 +227,18 @@ def test_a_body_over_the_limit_is_refused(server) -> None:
 
 
 def test_bentomls_own_client_works(server) -> None:
-    import bentoml  # noqa: PLC0415 - half a second that the other tests need not spend
-
+    """In a process of its own: the client leaves a temporary folder to the garbage collector."""
     path = server.log.parent / "red.png"
     path.write_bytes(RED)
-    with bentoml.SyncHTTPClient(server.url) as client:
-        answer = client.predict(image=path, explainer="lrp", top_k=2)
+    code = (
+        "import bentoml, json, pathlib, sys\n"
+        "with bentoml.SyncHTTPClient(sys.argv[1]) as client:\n"
+        "    wish = {'image': pathlib.Path(sys.argv[2]), 'explainer': 'lrp', 'top_k': 2}\n"
+        "    print(json.dumps(client.predict(**wish)))\n"
+    )
+    command = [sys.executable, "-c", code, server.url, str(path)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    answer = json.loads(done.stdout)
 
     assert answer["classes"][0]["label"] == "red"
     assert answer["explanation"]["explainer"] == "lrp"
