@@ -12,6 +12,7 @@ import types
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from functools import cache
 from typing import Any, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -199,6 +200,8 @@ def _load_optional(kind: Any, tree: Any, where: str) -> Any:  # noqa: ANN401 - a
 
 
 def _load_scalar(kind: Any, tree: Any, where: str) -> Any:  # noqa: ANN401 - as above
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return kind(_expect(tree in set(kind), tree, kind, where))
     if kind is datetime:
         return read_moment(_expect(isinstance(tree, str), tree, kind, where))
     if kind is float:

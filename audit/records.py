@@ -144,6 +144,8 @@ class RegionEvent:
         prediction_id: The answer that it belongs to.
         region: Where evidence was expected.
         actor: Who says so.
+        stratum: Why a reviewer saw it: only regions of the "random" stratum, and those of sources
+            that see every answer ("all"), feed detectors.
     """
 
     event_id: str
@@ -151,6 +153,7 @@ class RegionEvent:
     prediction_id: str
     region: RegionEvidence
     actor: str
+    stratum: str = "all"
     subject: str | None = None
     kind: ClassVar[str] = "region"
 

@@ -98,7 +98,7 @@ class Recorder:
 
     Attributes:
         journal: Where to; None records nothing.
-        key: Secret of this installation, behind the addresses of images; `image_key` reads it.
+        key: Secret of this installation, behind the addresses of images; `secret_key` reads it.
     """
 
     journal: Journal | None
@@ -160,7 +160,7 @@ def open_recorder(
     Args:
         folder: The journal's folder.
         source: A name that no other run of any worker has had, for example a new identifier.
-        key: As read by `image_key`.
+        key: As read by `secret_key`.
         mode: "strict" answers only what is written; "async" may lose the last moments of a process
             that dies; "off" records nothing.
         durability: When an entry counts as written.
@@ -172,8 +172,8 @@ def open_recorder(
     return Recorder(BackgroundWriter(writer) if mode == "async" else writer, key)
 
 
-def image_key(path: Path) -> bytes:
-    """Read the secret behind image addresses, making it first where there is none.
+def secret_key(path: Path) -> bytes:
+    """Read a secret of this installation, making it first where there is none.
 
     Raises:
         OSError: If it can neither be read nor made.

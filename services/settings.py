@@ -81,6 +81,33 @@ class Settings(BaseModel):
     max_images: int = Field(default=32, ge=1, le=1_000)
     """Most images in one request."""
 
+    anchors: Path = Field(default_factory=lambda known: known["home"] / "anchors")
+    """Folder where the audit trail's head is published. Default: `anchors` in `home`; better where
+    whoever can change the store cannot write."""
+    chain_key: Path = Field(default_factory=lambda known: known["home"] / "chain.key")
+    """File with the secret that seals the audit trail, made when missing. Default: `chain.key` in
+    `home`."""
+    audit_host: str = "127.0.0.1"
+    """Address of the auditor's metrics."""
+    audit_port: int = Field(default=3001, ge=0, le=65535)
+    """Port of the auditor's metrics; 0 for none."""
+    audit_seconds: float = Field(default=0.2, gt=0, le=60)
+    """How long the auditor sleeps when there is nothing to ingest."""
+    false_alarm_days: float = Field(default=90.0, gt=0, le=36_500)
+    """Wanted mean days between false alarms of all detectors of a model together."""
+    records_per_day: float = Field(default=1_000.0, gt=0, le=1e9)
+    """Audited answers per day and model; with the days it sets the threshold of the detectors."""
+    tolerance: float = Field(default=0.02, gt=0, lt=1)
+    """Smallest fall of a measure that is worth an alarm."""
+    probe_share: float = Field(default=0.05, ge=0, le=1)
+    """Share of the answers with a region and an image whose reliance on the rest is probed."""
+    keep_images_days: int = Field(default=30, ge=0, le=36_500)
+    """Days that recorded images are kept."""
+    keep_evidence_days: int = Field(default=365, ge=0, le=36_500)
+    """Days that heatmaps, regions, embeddings and probabilities are kept."""
+    keep_events_days: int = Field(default=0, ge=0, le=36_500)
+    """Days that all other events are kept, at least 183; 0 for ever."""
+
 
 def load(environ: Mapping[str, str] | None = None, file: Path | None = None) -> Settings:
     """Read the settings.

@@ -17,6 +17,7 @@ from services.images import ImageFolder
 from services.pool import Pool
 from services.recording import Recorder
 from services.settings import Settings
+from services.stores import StoreReader
 from services.trail import Trail
 
 
@@ -55,7 +56,7 @@ def connect(chosen: Settings) -> Serving:
     recorder = recording.open_recorder(
         chosen.journal,
         source=identifier(clock.now()),
-        key=recording.image_key(chosen.home / "image.key"),
+        key=recording.secret_key(chosen.home / "image.key"),
         mode=chosen.recording,
         durability=chosen.durability,
     )
@@ -67,7 +68,7 @@ def connect(chosen: Settings) -> Serving:
         champions=champions,
         answerer=Answerer(champions, recorder, limits, clock.now),
         recorder=recorder,
-        trail=Trail(chosen.journal, ImageFolder(chosen.images), lambda: None),
+        trail=Trail(chosen.journal, ImageFolder(chosen.images), StoreReader(chosen.store)),
         pool=Pool(chosen.concurrency, chosen.deadline_seconds),
     )
 

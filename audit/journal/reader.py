@@ -31,8 +31,22 @@ def read(folder: Path, after: Mapping[str, Place]) -> Iterator[tuple[bytes, Plac
     Raises:
         JournalError: If a line is altered, or a segment that should be there is missing.
     """
-    for source, present in _sources(folder).items():
-        yield from _read_source(folder, present, after.get(source))
+    for source in sources(folder):
+        yield from read_source(folder, source, after.get(source))
+
+
+def sources(folder: Path) -> list[str]:
+    """Return the sources that have a segment in `folder`, sorted."""
+    return sorted(_sources(folder))
+
+
+def read_source(folder: Path, source: str, place: Place | None) -> Iterator[tuple[bytes, Place]]:
+    """Yield the entries of one source behind `place`; None for its beginning.
+
+    Raises:
+        JournalError: As for `read`.
+    """
+    yield from _read_source(folder, _sources(folder).get(source, []), place)
 
 
 def pending(folder: Path, after: Mapping[str, Place]) -> int:

@@ -80,16 +80,19 @@ def add_measures(
     prediction_id: str,
     source: str,
     values: Mapping[str, float],
-) -> None:
+) -> bool:
     """Add what was measured later; it supersedes earlier values of the same name and source.
 
     Charts show it at the time of the answer; detectors saw what they saw.
+
+    Returns:
+        Whether earlier values were superseded.
     """
     answer = _prediction(connection, prediction_id)
     if answer is None or not values:
-        return
+        return False
     table = tables.measures
-    connection.execute(
+    superseded = connection.execute(
         sa.update(table)
         .where(table.c.prediction_id == prediction_id)
         .where(table.c.source == source)
@@ -108,6 +111,7 @@ def add_measures(
     }
     rows = [shared | {"name": name, "value": float(value)} for name, value in values.items()]
     connection.execute(sa.insert(table), rows)
+    return superseded.rowcount > 0
 
 
 def _label(connection: Connection, seq: int, event: records.LabelEvent) -> None:
@@ -192,6 +196,15 @@ def _request(connection: Connection, seq: int, event: records.RequestEvent) -> N
     )
 
 
+def _action(connection: Connection, seq: int, event: records.ActionEvent) -> None:  # noqa: ARG001 - like the others
+    """A run says what became of the request behind it."""
+    request_id, status = event.details.get("request_id"), event.details.get("status")
+    if event.action == "run" and request_id and status:
+        table = tables.requests
+        one = sa.update(table).where(table.c.request_id == request_id)
+        connection.execute(one.values(status=status))
+
+
 def _erasure(connection: Connection, seq: int, event: records.ErasureRequest) -> None:
     connection.execute(
         sa.insert(tables.erasures).values(
@@ -207,6 +220,7 @@ _LATER: dict[type, Callable[[Connection, int, Any], None]] = {
     records.ReviewEvent: _review,
     records.AlarmEvent: _alarm,
     records.RequestEvent: _request,
+    records.ActionEvent: _action,
     records.ErasureRequest: _erasure,
 }
 

@@ -1,15 +1,23 @@
 """Questions to the store that need no writer."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from audit import records
+from audit.canonical import read_moment
+from audit.errors import StoreError
 from audit.journal.lines import Place
+from audit.policy import PastRequest
 from audit.store import ledger, tables
+
+# How a request ends; before that it is under way.
+SETTLED = frozenset({"promoted", "rejected", "failed", "cancelled"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +32,8 @@ class Reading:
 
     def prediction(self, prediction_id: str) -> records.PredictionRecord | None:
         """Return what was answered under this id; None where it is unknown or erased."""
-        table = tables.predictions
-        with self.engine.begin() as connection:
-            found = sa.select(table.c.seq).where(table.c.prediction_id == prediction_id)
-            seq = connection.execute(found).scalar()
-            event = None if seq is None else payload(connection, seq)
-        return event if isinstance(event, records.PredictionRecord) else None
+        with self.connected() as connection:
+            return answer(connection, prediction_id)
 
     def later(self, prediction_id: str) -> Mapping[str, Any] | None:
         """Return what is known about an answer beyond its record; None where it is unknown.
@@ -39,14 +43,57 @@ class Reading:
         """
         table = tables.predictions
         wanted = sa.select(table).where(table.c.prediction_id == prediction_id)
-        with self.engine.begin() as connection:
+        with self.connected() as connection:
             row = connection.execute(wanted).first()
         return None if row is None else dict(row._mapping)  # noqa: SLF001 - its public name
 
     def places(self) -> Mapping[str, Place]:
         """Return up to where each source of the journal is ingested."""
-        with self.engine.begin() as connection:
+        with self.connected() as connection:
             return ledger.places(connection)
+
+    @contextmanager
+    def connected(self) -> Iterator[Connection]:
+        """Open a connection for short questions.
+
+        Raises:
+            StoreError: If the database does not answer.
+        """
+        try:
+            with self.engine.begin() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise StoreError("the audit store does not answer") from error
+
+
+def answer(connection: Connection, prediction_id: str) -> records.PredictionRecord | None:
+    """Return what was answered under this id; None where it is unknown or erased."""
+    table = tables.predictions
+    found = sa.select(table.c.seq).where(table.c.prediction_id == prediction_id)
+    seq = connection.execute(found).scalar()
+    event = None if seq is None else payload(connection, seq)
+    return event if isinstance(event, records.PredictionRecord) else None
+
+
+def regions(connection: Connection, model: str) -> Mapping[str, int]:
+    """Return how many answers of a model have a region, by the region's source."""
+    table = tables.measures
+    counted = (
+        sa.select(table.c.source, sa.func.count())
+        .where(table.c.model == model, table.c.name == "activation_recall", table.c.current)
+        .group_by(table.c.source)
+    )
+    return {row[0]: row[1] for row in connection.execute(counted)}
+
+
+def past_requests(connection: Connection, model: str) -> Sequence[PastRequest]:
+    """Return all requests for a model that count: superseded ones were never made."""
+    table = tables.requests
+    found = sa.select(table).where(table.c.model == model, table.c.status != "superseded")
+    return [
+        PastRequest(row.request_id, read_moment(row.opened_at), row.status in SETTLED)
+        for row in connection.execute(found)
+    ]
 
 
 def payload(connection: Connection, seq: int) -> records.Event | None:

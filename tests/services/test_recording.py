@@ -18,8 +18,8 @@ from services.recording import (
     AnswerEntry,
     encode_png,
     image_address,
-    image_key,
     open_recorder,
+    secret_key,
 )
 from services.trail import Trail
 from tests.entries import START, identifier
@@ -166,10 +166,10 @@ def test_addresses_are_keyed_and_belong_to_one_answer() -> None:
 
 def test_the_key_is_made_once_and_is_private(tmp_path) -> None:
     path = tmp_path / "keys" / "images.key"
-    first = image_key(path)
+    first = secret_key(path)
 
     assert len(first) == 32
-    assert first == image_key(path)
+    assert first == secret_key(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [path] == list(path.parent.iterdir())
 

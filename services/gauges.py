@@ -1,0 +1,124 @@
+"""What the auditor tells Prometheus: gauges, from one process, on a port of its own.
+
+Workers cannot average a gauge; the auditor is one process and knows the truth. Its absence is a
+signal too: `audit_last_evaluated_timestamp_seconds` stands still when it does.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+
+from audit.alarms import State
+from audit.watch.watched import Watched
+from audit.watch.watching import Watching
+from services.ingestion import Ingestion
+
+# A standing alarm is at least 2; that is what the alert rule asks for.
+STATES = {
+    State.OK: 0,
+    State.WARNING: 1,
+    State.ALARM: 2,
+    State.ACKNOWLEDGED: 3,
+    State.REQUESTED: 4,
+    State.CLOSED: 0,
+}
+# Series shown at most; the store has all of them.
+MOST_SERIES = 2000
+_SERIES = ("model", "version", "class", "measure", "side", "source")
+
+
+class Gauges:
+    """The auditor's series in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.evaluated = self._gauge(
+            "audit_last_evaluated_timestamp_seconds", "When the auditor last finished a step"
+        )
+        self.pending = self._gauge(
+            "audit_journal_pending_bytes", "Bytes of the journal that are not ingested yet"
+        )
+        self.broken = self._gauge(
+            "audit_journal_broken_sources",
+            "Sources of the journal that cannot be read any further",
+        )
+        self.head = self._gauge("audit_head_sequence", "Number of the last event in the chain")
+        self.ingested = Counter(
+            "audit_ingested", "Journal entries ingested", registry=self.registry
+        )
+        self.failed = Counter(
+            "audit_step_failures", "Steps that failed and were rolled back", registry=self.registry
+        )
+        self.drilled = self._gauge(
+            "audit_last_drill_timestamp_seconds",
+            "When a fire drill last raised its alarm",
+            "model",
+        )
+        self.state = self._gauge(
+            "audit_drift_state", "0 ok, 1 warning, 2 alarm, 3 acknowledged, 4 requested", *_SERIES
+        )
+        self.statistic = self._gauge(
+            "audit_drift_evidence_ratio", "The detector's statistic over its threshold", *_SERIES
+        )
+        self.observations = self._gauge(
+            "audit_drift_observations", "Observations that the detector has taken", *_SERIES
+        )
+
+    def show(self, ingestion: Ingestion, *, taken: int, head: int, now: datetime) -> None:
+        """Bring every series up to date after a step."""
+        self.ingested.inc(taken)
+        self.head.set(head)
+        self.pending.set(ingestion.pending())
+        self.broken.set(len(ingestion.broken))
+        self.evaluated.set(now.timestamp())
+        if taken:
+            self.show_series(ingestion.watching)
+
+    def show_series(self, watching: Watching) -> None:
+        """Show the watched series, those with an alarm first."""
+        for gauge in (self.state, self.statistic, self.observations):
+            gauge.clear()
+        ranked = sorted(watching.watched.items(), key=lambda each: -STATES[each[1].alarm.state])
+        for _, each in ranked[:MOST_SERIES]:
+            labels = _labels(each)
+            self.state.labels(**labels).set(STATES[each.alarm.state])
+            if each.detector is not None:
+                share = each.detector.statistic / each.detector.threshold
+                self.statistic.labels(**labels).set(share)
+                self.observations.labels(**labels).set(each.detector.observations)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, labels, registry=self.registry)
+
+
+@contextmanager
+def exposed(gauges: Gauges, host: str, port: int) -> Iterator[None]:
+    """Serve the series over HTTP while the block runs; on no port when it is 0.
+
+    Raises:
+        OSError: If the port is taken.
+    """
+    if port == 0:
+        yield
+        return
+    server, thread = start_http_server(port, addr=host, registry=gauges.registry)
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _labels(each: Watched) -> dict[str, str]:
+    series = each.series
+    return {
+        "model": series.model,
+        "version": str(series.version),
+        "class": series.class_label,
+        "measure": series.measure,
+        "side": series.side.value,
+        "source": series.source,
+    }

@@ -1,0 +1,309 @@
+"""From the journal into the store: one step takes a batch, measures, watches and decides.
+
+A step is one transaction. Either all of it is there (the events, the cursor, the measures, the
+states of the detectors, the alarms and requests that follow), or none of it, and the next step
+does it again.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+import sqlalchemy as sa
+
+from audit import canonical, localisation, policy, records
+from audit.errors import JournalError, RecordError, RegionError
+from audit.journal import clearing, reader
+from audit.journal.lines import Place
+from audit.store import erasure, ledger, projections, queries, states, tables
+from audit.store.anchors import AnchorFolder
+from audit.store.ledger import Batch, Ledger
+from audit.watch.watching import DRILL, Watching
+from services.images import ImageFolder
+
+LOG = logging.getLogger("rightly.auditor")
+# Entries of one source in one transaction.
+BATCH = 256
+# How often the policy looks at standing alarms, and how often content expires.
+DECIDE_EVERY = timedelta(seconds=5)
+EXPIRE_EVERY = timedelta(hours=1)
+
+
+class Prober(Protocol):
+    """Asks the served model about changed images."""
+
+    def probe(
+        self, answers: Sequence[tuple[records.PredictionRecord, bytes]], *, now: datetime
+    ) -> Sequence[records.ProbeEvent]:
+        """Probe a sample of answers whose region is known.
+
+        Args:
+            answers: Records and the PNG of their image.
+            now: When.
+        """
+
+
+@dataclass(slots=True)
+class Ingestion:
+    """The auditor's work, step by step; only its leader may use it.
+
+    Attributes:
+        journal: The journal's folder.
+        ledger: The store.
+        images: Where images end.
+        anchors: Where the head is published.
+        watching: The detectors.
+        prober: Probes reliance; None for none.
+        plan: When a retraining may be asked for.
+        retention: How long what is kept.
+        identify: Makes ids for a moment.
+        forget: Takes predictions out of training manifests.
+        broken: Source → why it cannot be read any further.
+        head: Number of the last event in the chain.
+    """
+
+    journal: Path
+    ledger: Ledger
+    images: ImageFolder
+    anchors: AnchorFolder
+    watching: Watching
+    identify: Callable[[datetime], str]
+    prober: Prober | None = None
+    plan: policy.Plan = field(default_factory=policy.Plan)
+    retention: erasure.Retention = field(default_factory=erasure.Retention)
+    forget: erasure.Forget = lambda _: ()
+    broken: dict[str, str] = field(default_factory=dict)
+    head: int = 0
+    _places: dict[str, Place] = field(default_factory=dict)
+    _decided: datetime | None = None
+    _expired: datetime | None = None
+
+    def prepare(self, *, now: datetime) -> None:
+        """Make or migrate the store, and go on where it stands."""
+        self.ledger.prepare(now=now)
+        self.reload()
+        self._publish(now)
+
+    def reload(self) -> None:
+        """Forget what a failed step left in memory; take it from the store again."""
+        with self.ledger.engine.begin() as connection:
+            self._places = dict(ledger.places(connection))
+            self.watching.load(states.load(connection))
+
+    def step(self, *, now: datetime) -> int:
+        """Ingest up to a batch of each source, then do what is due.
+
+        Returns:
+            How many journal entries were taken; 0 when there was nothing to read.
+        """
+        try:
+            taken = sum(self._source(source, now) for source in reader.sources(self.journal))
+            if taken == 0:
+                self._erase(now)
+            self._decide(now)
+        except BaseException:
+            self.reload()
+            raise
+        clearing.delete_finished(self.journal, self._places)
+        return taken
+
+    def pending(self) -> int:
+        """Return the bytes of the journal that are not ingested yet."""
+        return reader.pending(self.journal, self._places)
+
+    def _source(self, source: str, now: datetime) -> int:
+        if source in self.broken:
+            return 0
+        entries: list[tuple[records.Entry, bytes, Place]] = []
+        try:
+            behind = reader.read_source(self.journal, source, self._places.get(source))
+            for body, place in islice(behind, BATCH):
+                entries.append((records.from_bytes(body), body, place))
+        except (JournalError, RecordError) as error:
+            # What came before the fault is taken; the other sources go on.
+            LOG.exception("source %s cannot be read any further", source)
+            self.broken[source] = str(error)
+        if entries:
+            self._ingest(entries, now)
+        return len(entries)
+
+    def _ingest(
+        self, entries: Sequence[tuple[records.Entry, bytes, Place]], now: datetime
+    ) -> None:
+        pictures = [each for each, _, _ in entries if isinstance(each, records.ImageRecord)]
+        for picture in pictures:
+            # Before the commit: afterwards the segment may go, and writing twice does no harm.
+            self.images.write(picture.address, picture.png.data)
+        last = entries[-1][2]
+        with self.ledger.batch(now=now) as batch:
+            events = [
+                (event, body, place)
+                for event, body, place in entries
+                if not isinstance(event, records.ImageRecord)
+            ]
+            for each in batch.ingest(events):
+                self._react(batch, each.seq, each.event)
+            for probe in self._probes(batch, pictures, now):
+                self._react(batch, batch.append(probe).seq, probe)
+            batch.move_cursor(last)
+            states.save(batch.connection, self.watching.settle(), seq=batch.head[0])
+        self._places[last.segment.source] = last
+        self._publish(now)
+
+    def _publish(self, now: datetime) -> None:
+        anchor = self.ledger.anchor(now=now)
+        self.anchors.publish(anchor)
+        self.head = anchor.seq
+
+    def _probes(
+        self, batch: Batch, pictures: Sequence[records.ImageRecord], now: datetime
+    ) -> Sequence[records.ProbeEvent]:
+        if self.prober is None:
+            return []
+        by_id = {picture.event_id: picture.png.data for picture in pictures}
+        answers = [
+            (each.event, by_id[each.event.event_id])
+            for each in batch.ingested
+            if isinstance(each.event, records.PredictionRecord)
+            and each.event.event_id in by_id
+            and each.event.region is not None
+        ]
+        return self.prober.probe(answers, now=now) if answers else []
+
+    def _react(self, batch: Batch, seq: int, event: records.Event) -> None:
+        react(batch, seq, event, self.watching, self._measure)
+
+    def _measure(self, batch: Batch, seq: int, event: records.RegionEvent) -> None:
+        measure_late(batch, seq, event, self.watching)
+
+    def _erase(self, now: datetime) -> None:
+        """Erase what was asked for and what is old; all sources have been read up to here."""
+        due = self._expired is None or now - self._expired >= EXPIRE_EVERY
+        with self.ledger.engine.connect() as connection:
+            asked = sa.select(tables.erasures.c.seq).where(tables.erasures.c.done_at.is_(None))
+            if connection.execute(asked).first() is None and not due:
+                return
+        with self.ledger.batch(now=now) as batch:
+            identify = lambda: self.identify(now)  # noqa: E731 - a name for the moment
+            erased = erasure.erase_requested(batch, identify=identify, forget=self.forget)
+            expired = erasure.expire(batch, self.retention, identify=identify) if due else None
+            for address in erased.images + (expired.images if expired else ()):
+                self.images.erase(address)
+        if expired in {None, erasure.Erased()}:
+            self._expired = now if due else self._expired
+        if erased.sequences:
+            clearing.blank(self.journal, self._places)
+            self.ledger.forget_traces()
+        self._publish(now)
+
+    def _decide(self, now: datetime) -> None:
+        """Let the policy turn standing alarms into requests."""
+        if self._decided is not None and now - self._decided < DECIDE_EVERY:
+            return
+        self._decided = now
+        for model in sorted({each.series.model for each in self.watching.watched.values()}):
+            standing = self.watching.standing(model)
+            if not standing or model.endswith(DRILL):
+                continue
+            with self.ledger.batch(now=now) as batch:
+                decision = policy.decide(
+                    standing,
+                    self.plan,
+                    regions=queries.regions(batch.connection, model),
+                    requests=queries.past_requests(batch.connection, model),
+                    now=now,
+                )
+                if decision.retrain:
+                    self._request(batch, model, decision)
+                states.save(batch.connection, self.watching.settle(), seq=batch.head[0])
+
+    def _request(self, batch: Batch, model: str, decision: policy.Decision) -> None:
+        request_id = self.identify(batch.now)
+        for number, alarm_id in enumerate(decision.alarm_ids):
+            event = records.RequestEvent(
+                event_id=f"{request_id}.{number}",
+                event_time=batch.now,
+                request_id=request_id,
+                model=model,
+                origin="policy",
+                actor="policy",
+                reason="; ".join(decision.reasons),
+                alarm_id=alarm_id,
+            )
+            self._react(batch, batch.append(event).seq, event)
+
+
+Measure = Callable[[Batch, int, records.RegionEvent], None]
+
+
+def react(
+    batch: Batch, seq: int, event: records.Event, watching: Watching, measure: Measure
+) -> None:
+    """Let the detectors take one event, and write down what becomes of their alarms."""
+    moved: Sequence[records.AlarmEvent] = ()
+    match event:
+        case records.PredictionRecord():
+            moved = watching.answered(event)
+        case records.RegionEvent():
+            measure(batch, seq, event)
+        case records.ProbeEvent():
+            record = queries.answer(batch.connection, event.prediction_id)
+            if record is not None and "flip_share" in event.measures:
+                moved = watching.probed(record, event.source, event.measures["flip_share"])
+        case records.AcknowledgementEvent():
+            moved = watching.acknowledged(event)
+        case records.RequestEvent():
+            moved = watching.requested(event)
+        case records.ActionEvent():
+            moved = _act(event, watching)
+        case _:
+            pass
+    for each in moved:
+        batch.append(each)
+
+
+def measure_late(batch: Batch, seq: int, event: records.RegionEvent, watching: Watching) -> None:
+    """Measure an answer against a region that arrived after it."""
+    record = queries.answer(batch.connection, event.prediction_id)
+    if record is None:
+        return
+    heatmap, region = canonical.shares(record.heatmap), canonical.shares(event.region.shares)
+    try:
+        found = localisation.measure(heatmap, region)
+    except RegionError as error:
+        LOG.warning("a late region of %s cannot be used: %s", event.prediction_id, error)
+        return
+    values = measures_of(found)
+    source = event.region.source
+    corrected = projections.add_measures(
+        batch.connection, seq, event.prediction_id, source, values
+    )
+    # A corrected region changes the charts; what a detector has seen it has seen.
+    if not corrected and event.stratum in {"all", "random"}:
+        for each in watching.located(record, source, values):
+            batch.append(each)
+
+
+def measures_of(found: localisation.Localisation) -> Mapping[str, float]:
+    """Return what is recorded of a localisation, by name."""
+    return {
+        "activation_recall": found.activation_recall,
+        "relevance_mass": found.relevance_mass,
+        "chance": found.area,
+    }
+
+
+def _act(event: records.ActionEvent, watching: Watching) -> Sequence[records.AlarmEvent]:
+    details = event.details
+    if event.action in {"promotion", "rollback"} and details.get("version", "").isdecimal():
+        version = int(details["version"])
+        return watching.replaced(
+            details.get("model", ""), version, actor=event.actor, now=event.event_time
+        )
+    if event.action == "drill":
+        watching.restarted(details.get("model", "") + DRILL)
+    return ()

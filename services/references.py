@@ -1,0 +1,81 @@
+"""What a model's card says about its reference set, for the auditor's detectors.
+
+In the card: `measures["reference"] = {measure: {class: [mean, deviation, observations]}}`, with
+the class "" for all classes together; beside the card: `strangeness.npz`. `services.baselines`
+writes both.
+"""
+
+import logging
+from dataclasses import dataclass, field
+
+from audit.detectors.family import Series
+from audit.detectors.reference import FEWEST, Reference
+from audit.detectors.strangeness import StrangenessReference
+from audit.errors import BaselineError
+from models.errors import RegistryError
+from models.registry import Registry, Version
+
+LOG = logging.getLogger("rightly.auditor")
+FIELD = "reference"
+STRANGENESS_FILE = "strangeness.npz"
+
+
+@dataclass(slots=True)
+class CardReferences:
+    """References from the cards of a registry; versions never change, so each is read once.
+
+    Attributes:
+        registry: Where the versions are.
+    """
+
+    registry: Registry
+    _versions: dict[tuple[str, int], Version | None] = field(default_factory=dict)
+    _strangeness: dict[tuple[str, int], StrangenessReference | None] = field(default_factory=dict)
+
+    def reference(self, series: Series) -> Reference | None:
+        """Return the reference of a series; None where the card has none."""
+        version = self._version(series.model, series.version)
+        if version is None:
+            return None
+        stated = version.card.fields.measures.get(FIELD)
+        by_class = stated.get(series.measure) if isinstance(stated, dict) else None
+        numbers = by_class.get(series.class_label) if isinstance(by_class, dict) else None
+        return _reference(numbers)
+
+    def strangeness(self, model: str, version: int) -> StrangenessReference | None:
+        """Return the reference of the embeddings; None where the version has none."""
+        key = (model, version)
+        if key not in self._strangeness:
+            found = self._version(model, version)
+            self._strangeness[key] = _strangeness(found) if found else None
+        return self._strangeness[key]
+
+    def _version(self, model: str, number: int) -> Version | None:
+        key = (model, number)
+        if key not in self._versions:
+            try:
+                self._versions[key] = self.registry.version(model, number)
+            except RegistryError as error:
+                LOG.warning("%s/%s has no card to compare with: %s", model, number, error)
+                self._versions[key] = None
+        return self._versions[key]
+
+
+def _reference(numbers: object) -> Reference | None:
+    match numbers:
+        case [float() | int() as mean, float() | int() as deviation, int() as observations]:
+            usable = 0.0 <= mean <= 1.0 and deviation >= 0.0 and observations >= FEWEST
+            return Reference(float(mean), float(deviation), observations) if usable else None
+        case _:
+            return None
+
+
+def _strangeness(version: Version) -> StrangenessReference | None:
+    path = version.folder / STRANGENESS_FILE
+    if not path.exists():
+        return None
+    try:
+        return StrangenessReference.from_bytes(path.read_bytes())
+    except BaselineError as error:
+        LOG.warning("%s: %s", path, error)
+        return None
