@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -90,7 +89,7 @@ def used_pixels(
         for batch in batches(rows, size):
             here = batch.on(device)
             gradient = input_gradients(
-                classifier, here.images, here.labels, scalar=_largest_probability
+                classifier, here.images, here.labels, scalar=_log_odds
             ).attribution
             magnitude = gradient.abs().amax(1)
             top = magnitude.amax((1, 2), keepdim=True)
@@ -101,7 +100,13 @@ def used_pixels(
     return np.concatenate(marks)
 
 
-def _largest_probability(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return max_k p_k per image."""
+def _log_odds(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the log-odds of the largest probability p per image.
+
+    Its gradient is that of p divided by p·(1 - p): the same pattern per image, which a
+    saturated p would lose to rounding.
+    """
     del targets
-    return torch.softmax(logits, 1).amax(1)
+    first = logits.argmax(1, keepdim=True)
+    others = logits.scatter(1, first, float("-inf")).logsumexp(1)
+    return logits.gather(1, first)[:, 0] - others

@@ -91,7 +91,9 @@ def half_decoy(source: GreySource, *, seed: int = 0) -> Task:
 
     Validation and test carry 25·r, r uniform, in the original. Here the validation split keeps
     the training's cue (selection that saw unbiased data would not be a fair claim); the test set
-    "random" is the original's. The original redraws side and r at every access; ours once.
+    "random" is the original's. The ceiling carries random halves too, because a flat half is new
+    to a network that saw black ones only. The original redraws side and r at every access; ours
+    draws once.
     """
     draw = np.random.default_rng([seed, 3])
     train, validation = _divide(len(source.train_labels), seed)
@@ -101,7 +103,7 @@ def half_decoy(source: GreySource, *, seed: int = 0) -> Task:
         "correlated": (source.test_images, source.test_labels, "label"),
         "random": (source.test_images, source.test_labels, "random"),
         "clean": (source.test_images, source.test_labels, "none"),
-        "ceiling": (source.train_images[train], source.train_labels[train], "none"),
+        "ceiling": (source.train_images[train], source.train_labels[train], "random"),
     }
     made = {
         name: _halves(images, labels, classes=source.classes, cue=cue, split=name, draw=draw)

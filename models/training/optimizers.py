@@ -26,7 +26,8 @@ class TrainingConfig:
         warmup: Share of the steps that rise linearly from zero, in [0, 1).
         clip: Largest norm of the whole gradient; None does not clip.
         criterion: Value on the validation split that chooses the epoch: "accuracy", "loss",
-            "worst_class", "worst_group" or what `validate` adds; "last" takes the last epoch.
+            "worst_class", "worst_group" or what `validate` adds, the later of equals; "last" takes
+            the last epoch.
         patience: Epochs without a better value before stopping; None never stops early.
         precision: Of the forward pass; half precision is for GPUs.
         seed: Of the order, of every draw and of dropout.

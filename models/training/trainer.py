@@ -233,7 +233,7 @@ class _Run:
             values |= self.validate(self.network)
         value = self.config.judged(values, epoch)
         self.history.append(self._event(epoch, terms, values))
-        if value > self.best_value:
+        if value >= self.best_value:  # of equals the later: it has learnt longer
             state = self.network.state_dict()
             self.best = {name: each.detach().clone() for name, each in state.items()}
             self.best_epoch, self.best_value = epoch + 1, value
@@ -257,8 +257,13 @@ class _Run:
         return Event(epoch + 1, self.config.epochs, self.step, steps, dict(terms), values)
 
     def _patience_spent(self) -> bool:
-        patience = self.config.patience
-        return patience is not None and len(self.history) - self.best_epoch >= patience > 0
+        if self.config.patience is None or not self.history:
+            return False
+        values = [
+            self.config.judged(event.validation or {}, epoch)
+            for epoch, event in enumerate(self.history)
+        ]
+        return len(values) - 1 - values.index(max(values)) >= self.config.patience
 
 
 @contextmanager

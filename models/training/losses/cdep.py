@@ -122,7 +122,7 @@ def _affine(layer: nn.Conv2d | nn.Linear, streams: Streams) -> Streams:
         return Streams(layer(streams.cue), layer(streams.rest))
     bias = layer.bias.view(-1, *(1,) * (streams.cue.dim() - 2))
     cue, rest = layer(streams.cue) - bias, layer(streams.rest) - bias
-    share = (cue.abs() + _TINY / 2) / (cue.abs() + rest.abs() + _TINY)
+    share = cue.abs() / (cue.abs() + rest.abs() + _TINY)
     return Streams(cue + share * bias, rest + (1 - share) * bias)
 
 

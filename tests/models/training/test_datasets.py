@@ -1,0 +1,207 @@
+"""Data sets on disk, and what is refused with which words."""
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from models.errors import DatasetError
+from models.training import datasets, imports
+from models.types import Preprocessing
+
+SIZE = Preprocessing(16, 16, (0.5,) * 3, (0.5,) * 3)
+
+
+def picture(path: Path, value: int, size: tuple[int, int] = (20, 20), mode: str = "RGB") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draw = np.random.default_rng(value)
+    shape = (size[1], size[0], 3) if mode == "RGB" else (size[1], size[0])
+    Image.fromarray(draw.integers(0, 256, shape).astype(np.uint8)).save(path)
+
+
+def mask(path: Path, size: tuple[int, int] = (20, 20)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    plate = np.zeros((size[1], size[0]), np.uint8)
+    plate[: size[1] // 2] = 255
+    Image.fromarray(plate).save(path)
+
+
+def manifest(folder: Path, rows: list[dict[str, str]]) -> Path:
+    path = folder / "manifest.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, sorted({key for row in rows for key in row}))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    rows = []
+    for number in range(12):
+        picture(tmp_path / f"images/{number}.png", number)
+        mask(tmp_path / f"masks/{number}.png")
+        rows.append(
+            {
+                "path": f"images/{number}.png",
+                "label": "cat" if number % 2 else "dog",
+                "region": f"masks/{number}.png" if number % 3 else "",
+                "split": ("train", "train", "val", "test")[number // 3],
+                "subject": f"animal {number}",
+                "group": "indoors" if number % 4 else "outdoors",
+            }
+        )
+    manifest(tmp_path, rows)
+    return tmp_path
+
+
+def test_a_manifest_becomes_splits(folder: Path) -> None:
+    splits = datasets.load_splits(datasets.read_folder(folder), SIZE)
+
+    assert {name: len(rows) for name, rows in splits.items()} == {"train": 6, "val": 3, "test": 3}
+    train = splits["train"]
+    assert train.classes == ("cat", "dog")
+    assert train.known.tolist() == [False, True, True] * 2
+    assert train.relevant[1, :8].all()
+    assert (train.irrelevant[1] == ~train.relevant[1]).all()
+    assert not train.irrelevant[0].any()
+
+
+def test_rows_without_a_split_are_divided_by_subject(folder: Path) -> None:
+    entries = datasets.read_folder(folder)
+    same = [datasets.Entry(e.name, e.path, e.label, subject="one") for e in entries[:6]]
+    rest = [datasets.Entry(e.name, e.path, e.label, subject=e.name) for e in entries[6:]]
+    splits = datasets.load_splits(same + rest, SIZE)
+    homes = {name for name, rows in splits.items() if "one" in rows.subjects}
+
+    assert len(homes) == 1
+
+
+def test_an_image_folder_with_parallel_regions(tmp_path: Path) -> None:
+    for split, count in (("train", 3), ("test", 2)):
+        for label in ("a", "b"):
+            for number in range(count):
+                seed = len(f"{split}{label}") * 100 + number + ord(label)
+                picture(tmp_path / split / label / f"{number}.jpg", seed)
+    mask(tmp_path / "regions/train/a/0.png")
+    splits = datasets.load_splits(datasets.read_folder(tmp_path), SIZE)
+
+    assert splits["train"].known.tolist() == [True, *[False] * 5]
+    assert splits["test"].classes == ("a", "b")
+
+
+def test_a_subject_in_two_splits_is_refused(folder: Path) -> None:
+    entries = datasets.read_folder(folder)
+    twice = [datasets.Entry(e.name, e.path, e.label, split=e.split, subject="p7") for e in entries]
+
+    with pytest.raises(DatasetError, match=r"manifest\.csv:8 .* share the subject p7"):
+        datasets.load_splits(twice, SIZE)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"path": "images/none.png"}, r"manifest.csv:3 \(images/none.png\).* does not exist"),
+        ({"path": "../outside.png"}, r"manifest.csv:3 .* lies outside the data set"),
+        ({"label": ""}, r"manifest.csv:3 .*'label' is empty"),
+        ({"split": "holdout"}, r"manifest.csv:3 .*'holdout' is none of train, val, test"),
+        ({"region": "masks/none.png"}, r"manifest.csv:3 .*masks/none.png does not exist"),
+    ],
+)
+def test_a_bad_row_is_named(folder: Path, change: dict[str, str], message: str) -> None:
+    with (folder / "manifest.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    (folder.parent / "outside.png").write_bytes(b"")
+    rows[1].update(change)
+    manifest(folder, rows)
+
+    with pytest.raises(DatasetError, match=message):
+        datasets.read_folder(folder)
+
+
+def test_a_truncated_image_and_a_mask_of_another_ratio_are_named(folder: Path) -> None:
+    mask(folder / "masks/1.png", (20, 40))
+    entries = datasets.read_folder(folder)
+    with pytest.raises(DatasetError, match=r"manifest.csv:3 .*another ratio"):
+        datasets.load(entries, SIZE)
+    content = (folder / "images/0.png").read_bytes()
+    (folder / "images/0.png").write_bytes(content[: len(content) // 2])
+    with pytest.raises(DatasetError, match=r"manifest.csv:2 .*cannot be read"):
+        datasets.load(entries, SIZE)
+
+
+def test_a_folder_that_is_no_data_set_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="neither manifest"):
+        datasets.read_folder(tmp_path)
+
+
+def test_coco_annotations_become_labels_and_regions(tmp_path: Path) -> None:
+    picture(tmp_path / "images/1.png", 1)
+    picture(tmp_path / "images/2.png", 2)
+    content = {
+        "images": [
+            {"id": 1, "file_name": "1.png", "width": 20, "height": 20},
+            {"id": 2, "file_name": "2.png", "width": 20, "height": 20},
+        ],
+        "categories": [{"id": 5, "name": "cat"}, {"id": 6, "name": "dog"}],
+        "annotations": [
+            {"image_id": 1, "category_id": 5, "area": 100, "bbox": [0, 0, 10, 10],
+             "segmentation": [[0, 0, 9, 0, 9, 9, 0, 9]]},
+            {"image_id": 1, "category_id": 6, "area": 4, "bbox": [15, 15, 2, 2],
+             "segmentation": []},
+            {"image_id": 2, "category_id": 6, "area": 200, "bbox": [0, 10, 20, 10],
+             "segmentation": {"size": [20, 20], "counts": [200, 200]}},
+        ],
+    }  # fmt: skip
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+    entries = imports.read_coco(tmp_path / "instances.json", tmp_path / "images")
+    rows = datasets.load(entries, Preprocessing(20, 20, (0.5,) * 3, (0.5,) * 3))
+
+    assert [rows.classes[each] for each in rows.labels] == ["cat", "dog"]
+    assert rows.relevant[0].sum() == 100
+    assert rows.relevant[0, :10, :10].all()
+    assert rows.relevant[1, :, 10:].all()
+    assert rows.relevant[1].sum() == 200
+
+
+def test_croissant_fields_become_rows(tmp_path: Path) -> None:
+    picture(tmp_path / "1.png", 1)
+    (tmp_path / "rows.csv").write_text("file,kind\n1.png,cat\n")
+    fields = [
+        {"name": each, "source": {"fileObject": {"@id": "t"}, "extract": {"column": column}}}
+        for each, column in (("image", "file"), ("class", "kind"))
+    ]
+    (tmp_path / "croissant.json").write_text(
+        json.dumps(
+            {
+                "distribution": [
+                    {"@id": "t", "contentUrl": "rows.csv", "encodingFormat": "text/csv"}
+                ],
+                "recordSet": [{"field": fields}],
+            }
+        )
+    )
+    entries = imports.read_croissant(
+        tmp_path / "croissant.json", {"path": "image", "label": "class"}
+    )
+
+    assert entries[0].label == "cat"
+    with pytest.raises(DatasetError, match="'shape'"):
+        imports.read_croissant(tmp_path / "croissant.json", {"path": "shape", "label": "class"})
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["isic2017", "cxr", "objects"])
+def test_the_real_sets_are_read_without_leakage(name: str) -> None:
+    root = Path(os.environ.get("RIGHTLY_DATA", "../shared/data")) / name
+    if not root.is_dir():
+        pytest.skip(f"{root} does not exist: set RIGHTLY_DATA to the folder of real images")
+    entries = datasets.read_folder(root)
+    few = [e for split in datasets.SPLITS for e in [x for x in entries if x.split == split][:15]]
+    splits = datasets.load_splits(few, Preprocessing(64, 64, (0.5,) * 3, (0.5,) * 3))
+
+    assert all(rows.known.all() for rows in splits.values())
