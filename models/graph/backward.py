@@ -14,7 +14,7 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.export import default_decompositions
 
-from models.graph import gates
+from models.graph import gates, padding
 
 aten = torch.ops.aten
 
@@ -271,5 +271,6 @@ _RULES: dict[OpOverload, Rule] = {
     aten._adaptive_avg_pool2d_backward.default: adaptive_average_pool_backward,
     aten.native_batch_norm.default: batch_norm,
     aten._safe_softmax.default: softmax,
+    aten.constant_pad_nd.default: padding.constant_pad_nd,
     aten.native_batch_norm_backward.default: batch_norm_backward,
 }

@@ -6,6 +6,7 @@ import torch
 from torch import fx
 
 from models.errors import UntraceableError
+from models.graph import padding
 from models.graph.emitter import Emitter, Lowering, args, fake
 from models.graph.operators.arithmetic import arguments
 
@@ -86,7 +87,7 @@ def _split(emit: Emitter, node: fx.Node) -> Any:
 
 
 def _pad(emit: Emitter, node: fx.Node) -> Any:
-    values, pads, filler = arguments(node, "self", "pad", "value")
+    values, pads, filler = args(node)
     rank = fake(node).dim()
     begins, ends = [0] * rank, [0] * rank
     for back in range(len(pads) // 2):
@@ -150,7 +151,7 @@ LOWERINGS: dict[Any, Lowering] = {
     aten.flip.default: _flip,
     aten.cat.default: _join,
     aten.split_with_sizes.default: _split,
-    aten.constant_pad_nd.default: _pad,
+    padding.OPERATOR: _pad,
     aten.repeat.default: _repeat,
     aten.pixel_shuffle.default: _pixel_shuffle,
     __import__("operator").getitem: _item,
