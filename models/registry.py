@@ -21,7 +21,7 @@ from models.champion import Champion, Move
 from models.errors import CorruptVersionError, GraphRejectedError, RegistryError, UnknownModelError
 from models.types import ModelRef
 
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
 _INCOMING: Final = ".incoming"
 
 
@@ -289,7 +289,7 @@ class Registry:
         if not _NAME.fullmatch(name):
             raise UnknownModelError(
                 f"{name[:80]!r} cannot name a model: "
-                "lower case letters, digits, _ and -, at most 63, a letter or digit first"
+                "at most 63 lower case letters, digits, _ and -, a letter or digit at both ends"
             )
         return self.root / name
 

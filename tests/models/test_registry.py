@@ -111,7 +111,9 @@ def test_adding_the_same_content_again_is_the_same_version(registry: Registry) -
     assert len(registry.versions("tiny")) == 1
 
 
-@pytest.mark.parametrize("name", ["", "Tiny", "a/b", "..", ".hidden", "a" * 64, "tiny\n", "é"])
+@pytest.mark.parametrize(
+    "name", ["", "Tiny", "tiny-", "a/b", "..", ".hidden", "a" * 64, "tiny\n", "é"]
+)
 def test_a_name_that_could_leave_the_folder_is_refused(registry: Registry, name: str) -> None:
     with pytest.raises(UnknownModelError, match="cannot name a model"):
         add(registry, 1.0, name)
