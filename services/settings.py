@@ -137,7 +137,33 @@ def load(environ: Mapping[str, str] | None = None, file: Path | None = None) -> 
 
 def environment(settings: Settings) -> dict[str, str]:
     """Return the variables from which `load` makes the same settings in a child process."""
-    return {PREFIX + name.upper(): str(value) for name, value in settings.model_dump().items()}
+    return as_variables(settings.model_dump())
+
+
+def as_variables(values: Mapping[str, object]) -> dict[str, str]:
+    """Return settings by name as the environment variables that `load` reads them from."""
+    return {PREFIX + name.upper(): str(each) for name, each in values.items() if each is not None}
+
+
+def serving_environment(settings: Settings) -> dict[str, str]:
+    """Return the environment of a child that serves: ours, these settings, BentoML kept at home.
+
+    Paths are absolute, so that the child may run in another folder. BentoML sends usage reports
+    unless its variable is exactly "True".
+    """
+    values = {
+        name: value.absolute() if isinstance(value, Path) else value
+        for name, value in settings.model_dump().items()
+    }
+    values["store"] = _absolute_url(settings.store)
+    kept = {name: value for name, value in os.environ.items() if name != PREFIX + "CONFIG"}
+    bentoml = {"BENTOML_HOME": str(values["home"] / "bentoml"), "BENTOML_DO_NOT_TRACK": "True"}
+    return kept | as_variables(values) | bentoml
+
+
+def stop_usage_reports() -> None:
+    """Keep BentoML in this process from sending usage reports."""
+    os.environ["BENTOML_DO_NOT_TRACK"] = "True"
 
 
 def inherited() -> dict[str, str]:
@@ -156,6 +182,14 @@ def cores() -> int:
     return (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
+
+
+def _absolute_url(store: str) -> str:
+    """Return the store's URL with an absolute path where it is a file of SQLite's."""
+    scheme = "sqlite:///"
+    path = store.removeprefix(scheme)
+    is_file = store.startswith(scheme) and path and not path.startswith((":", "file:"))
+    return scheme + str(Path(path).absolute()) if is_file else store
 
 
 def _read(file: Path) -> dict[str, object]:

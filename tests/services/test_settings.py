@@ -53,3 +53,31 @@ def test_every_setting_is_documented() -> None:
     ]
 
     assert [] == silent
+
+
+def test_a_serving_child_reads_the_same_settings_from_any_folder(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RIGHTLY_CONFIG", "rightly.toml")
+    monkeypatch.setenv("UNRELATED", "kept")
+    loaded = settings.load({"RIGHTLY_QUEUE": "7"})
+
+    environ = settings.serving_environment(loaded)
+    monkeypatch.chdir("/")
+    child = settings.load(environ)
+
+    assert child.queue == 7
+    assert tmp_path / "var" == child.home
+    assert tmp_path / "var" / "registry" == child.registry
+    assert f"sqlite:///{tmp_path}/var/audit.db" == child.store
+    assert environ["BENTOML_HOME"] == f"{tmp_path}/var/bentoml"
+    assert environ["BENTOML_DO_NOT_TRACK"] == "True"
+    assert environ["UNRELATED"] == "kept"
+
+
+@pytest.mark.parametrize(
+    "store", ["postgresql://db/audit", "sqlite:///:memory:", "sqlite:////a.db"]
+)
+def test_a_store_that_is_no_relative_file_stays_as_it_is(store) -> None:
+    environ = settings.serving_environment(settings.load({"RIGHTLY_STORE": store}))
+
+    assert store == settings.load(environ).store
