@@ -1,0 +1,55 @@
+"""The command line: `rightly up | serve | predict | samples | export | models …`."""
+
+from collections.abc import Callable
+
+import typer
+
+from services.commands import asking, making, serving, versions
+from services.commands.terminal import ReadableGroup
+
+app = typer.Typer(
+    name="rightly",
+    help="Serve image classifiers with the reason for each answer.",
+    cls=ReadableGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+models = typer.Typer(
+    help="What is in the registry, and which version answers.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+VERBS: dict[str, Callable[..., None]] = {
+    "serve": serving.serve,
+    "predict": asking.predict,
+    "samples": asking.samples,
+    "export": making.export,
+}
+MODELS_VERBS: dict[str, Callable[..., None]] = {
+    "list": versions.list_models,
+    "show": versions.show,
+    "add": making.add,
+    "import": versions.import_version,
+    "export": versions.export_version,
+    "convert": making.convert,
+    "verify": versions.verify,
+    "promote": versions.promote,
+    "rollback": versions.rollback,
+}
+for name, verb in VERBS.items():
+    app.command(name)(verb)
+for name, verb in MODELS_VERBS.items():
+    models.command(name)(verb)
+app.add_typer(models, name="models")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""`rightly serve`: the gateway as a child process."""
+
+import socket
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from services import settings, supervision
+from services.commands import terminal
+from services.settings import Settings
+
+Host = Annotated[str | None, typer.Option(help="Address to listen on. Setting: host.")]
+Port = Annotated[int | None, typer.Option(help="Port to listen on. Setting: port.")]
+Workers = Annotated[int | None, typer.Option(help="Serving processes. Setting: workers.")]
+
+
+def serve(*, host: Host = None, port: Port = None, workers: Workers = None) -> None:
+    """Serve the champions of the registry as they are."""
+    chosen = chosen_settings(host, port, workers)
+    check_free(chosen)
+    run_gateway(chosen)
+
+
+def command(chosen: Settings) -> list[str]:
+    """Return the command line of the gateway's process."""
+    return [
+        sys.executable,
+        "-m",
+        "bentoml",
+        "serve",
+        "services.gateway:Gateway",
+        "--host",
+        chosen.host,
+        "--port",
+        str(chosen.port),
+    ]
+
+
+def code_folder() -> Path:
+    """Return the folder of our packages; a child that runs there finds ours first."""
+    return Path(settings.__file__).parent.parent
+
+
+def run_gateway(chosen: Settings) -> None:
+    """Run the gateway until it ends or a signal ends it, then end with its status."""
+    chosen.home.mkdir(parents=True, exist_ok=True)
+    terminal.say(f"answering on http://{chosen.host}:{chosen.port}, Ctrl-C ends it")
+    status = supervision.run(
+        [command(chosen)],
+        environment=settings.serving_environment(chosen),
+        folder=code_folder(),
+    )
+    raise typer.Exit(status)
+
+
+def chosen_settings(host: str | None, port: int | None, workers: int | None) -> Settings:
+    """Return the settings with what the command line said in their place."""
+    spoken: dict[str, Any] = {"host": host, "port": port, "workers": workers}
+    given = {name: str(value) for name, value in spoken.items() if value is not None}
+    return settings.load(settings.inherited() | settings.as_variables(given))
+
+
+def check_free(chosen: Settings) -> None:
+    """Say in one line that the port is taken, before anything is trained or started."""
+    family = socket.AF_INET6 if ":" in chosen.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((chosen.host, chosen.port))
+        except OSError as error:
+            terminal.fail(
+                f"cannot listen on {chosen.host}:{chosen.port}: {error.strerror}; "
+                "choose another address with --host or --port"
+            )

@@ -1,0 +1,98 @@
+"""How commands speak: tables and bars for people, JSON for programs, one line for an error."""
+
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from typer.core import TyperGroup
+
+from services.settings import SettingsError
+
+FAILED = 1
+_INTERRUPTED = 128 + signal.SIGINT
+
+console = Console()
+_errors = Console(stderr=True)
+
+
+class Report(Protocol):
+    """Told what is being done and the share that is done, in [0, 1]."""
+
+    def __call__(self, step: str, share: float, /) -> None:
+        """Show it."""
+        ...
+
+
+class ReadableGroup(TyperGroup):
+    """Says what we refuse in one line; anything else is our own fault and keeps its traceback."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer's own type is private
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except SettingsError as error:
+            fail(error)
+        except KeyboardInterrupt as error:
+            raise typer.Exit(_INTERRUPTED) from error
+        except _refusals() as error:
+            fail(error)
+
+
+def fail(error: Exception | str) -> None:
+    """Say what went wrong and end the command.
+
+    Raises:
+        Exit: Always.
+    """
+    _errors.print(f"[bold red]error:[/] [red]{_plain(error)}[/]", soft_wrap=True, highlight=False)
+    raise typer.Exit(FAILED)
+
+
+def say(text: str) -> None:
+    """Print a line for people; `[bold]…[/]` and the like are rich's markup."""
+    console.print(text, soft_wrap=True, highlight=False)
+
+
+def print_json(value: object) -> None:
+    """Print JSON for programs, as it is."""
+    typer.echo(json.dumps(value, indent=2))
+
+
+def table(title: str, *columns: str) -> Table:
+    """Return an empty table with these columns."""
+    made = Table(title=title, title_justify="left", header_style="bold")
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    return made
+
+
+@contextmanager
+def progress() -> Iterator[Report]:
+    """Show a bar while the block runs, moved by the function that it is given."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=_errors, transient=True) as shown:
+        task = shown.add_task("", total=1.0)
+
+        def report(step: str, share: float, /) -> None:
+            shown.update(task, description=step, completed=share)
+
+        yield report
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    from audit.errors import AuditError
+    from models.errors import ModelsError
+    from services.errors import ServiceError
+
+    return (ModelsError, AuditError, ServiceError)
+
+
+def _plain(error: Exception | str) -> str:
+    """Return the words without what rich would take for markup, on one line."""
+    return " ".join(str(error).split()).replace("[", r"\[")
