@@ -22,7 +22,7 @@ from services.errors import (
     TooLargeError,
     UnsupportedMediaError,
 )
-from services.schemas import Options, PredictionRequest
+from services.schemas import ImageRequest, Options, PredictionRequest
 
 MULTIPART, JSON = "multipart/form-data", "application/json"
 _FILES = ("image", "region")
@@ -30,7 +30,11 @@ _Read = TypeVar("_Read")
 
 
 async def asked(
-    request: Request, most_images: int, said: Callable[[str], str | None] = str
+    request: Request,
+    most_images: int,
+    *,
+    said: Callable[[str], str | None] = str,
+    body: type[PredictionRequest | ImageRequest] = PredictionRequest,
 ) -> Callable[[], Question]:
     """Read the body and return what gives the question, to be called in a thread that may compute.
 
@@ -38,6 +42,7 @@ async def asked(
         request: With a body in one of the two media types.
         most_images: More are refused.
         said: What a text field of a form says; None where it says nothing.
+        body: What a JSON body must be.
 
     Raises:
         UnsupportedMediaError: If the body is of another type, or a file was sent as text.
@@ -47,8 +52,8 @@ async def asked(
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == JSON:
-        body = await request.body()
-        return lambda: question_of_json(body, most_images)
+        content = await request.body()
+        return lambda: question_of_json(content, most_images, body)
     if kind != MULTIPART:
         raise UnsupportedMediaError(f"send {MULTIPART} or {JSON}, not {kind[:80]!r}")
     # A little more than is meant, so that one image too many is told apart from a flood of parts.
@@ -81,15 +86,18 @@ async def question_of_form(
     return question(files["image"], files["region"], chosen, most_images)
 
 
-def question_of_json(body: bytes, most_images: int) -> Question:
-    """Return what a JSON body asks; errors as in `asked`."""
-    wish = _checked(lambda: PredictionRequest.model_validate_json(body))
+def question_of_json(
+    content: bytes,
+    most_images: int,
+    body: type[PredictionRequest | ImageRequest] = PredictionRequest,
+) -> Question:
+    """Return what a JSON body asks; arguments and errors as in `asked`."""
+    wish = _checked(lambda: body.model_validate_json(content))
     images = [wish.image] if isinstance(wish.image, str) else wish.image
-    regions = wish.region if isinstance(wish.region, list) else [wish.region]
-    spoken = any(each is not None for each in regions)
+    regions = [wish.region] if isinstance(wish.region, str) else wish.region or []
     return question(
         [decoded("image", each) for each in images],
-        [None if each is None else decoded("region", each) for each in regions] if spoken else [],
+        [None if each is None else decoded("region", each) for each in regions],
         Options.model_validate(wish.model_dump(exclude=set(_FILES))),
         most_images,
     )

@@ -50,7 +50,7 @@ class Gateway:
         self._serving = wiring.connect(SETTINGS)
         rest.connect(REST, self._serving)
 
-    @bentoml.api(route="/predict", input_spec=native.ImageRequest, output_spec=Answer)  # type: ignore[untyped-decorator]  # as above
+    @bentoml.api(route="/predict", input_spec=native.ImageForm, output_spec=Answer)  # type: ignore[untyped-decorator]  # as above
     async def predict(self, asked: native.Asked) -> Response:
         """Classify one image with the default model, and say why."""
         return await native.predict(self._serving, asked)

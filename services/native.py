@@ -18,7 +18,7 @@ from starlette.responses import Response
 from services import forms
 from services.answering import Question
 from services.errors import EXPECTED, answer
-from services.schemas import Options
+from services.schemas import ImageRequest, Options
 from services.wiring import Serving
 
 File = Annotated[bytes, WithJsonSchema({"type": "file", "format": "binary"})]
@@ -32,7 +32,7 @@ class Received(BaseModel):
     """Returns the question, or raises why there is none; of type `Asked`."""
 
 
-class ImageRequest(IOMixin, Options):  # type: ignore[misc]  # BentoML is untyped
+class ImageForm(IOMixin, Options):  # type: ignore[misc]  # BentoML is untyped
     """One image, and what to answer about it."""
 
     multipart_fields: ClassVar[list[str]] = ["image", "region"]
@@ -46,7 +46,7 @@ class ImageRequest(IOMixin, Options):  # type: ignore[misc]  # BentoML is untype
     async def from_http_request(cls, request: Request, _: object) -> Received:
         """Read the body without BentoML's parsers."""
         try:
-            return Received(asked=await forms.asked(request, 1, said))
+            return Received(asked=await forms.asked(request, 1, said=said, body=ImageRequest))
         except EXPECTED as error:
             return Received(asked=_raising(error))
 

@@ -15,11 +15,13 @@ from pydantic.json_schema import models_json_schema
 
 from services.routes.depending import refusals
 from services.routes.predictions import request_body
-from services.schemas import Answer, Options, PredictionRequest, Problem
+from services.schemas import Answer, ImageRequest, Options, PredictionRequest, Problem
 
 SUMMARY = "Image classifiers that answer with their reason."
 REFERENCE = "#/components/schemas/{model}"
-_SPOKEN: tuple[type[BaseModel], ...] = (Answer, Options, PredictionRequest, Problem)
+# Operations that take the identifier of an answer.
+_FOUND_AGAIN = ("find", "image", "heatmap")
+_SPOKEN: tuple[type[BaseModel], ...] = (Answer, ImageRequest, Options, PredictionRequest, Problem)
 
 
 async def serve(request: Request) -> JSONResponse:
@@ -50,7 +52,6 @@ def _document(application: FastAPI) -> dict[str, Any]:
     schemas.update(_spoken())
     schemas["PredictionRequestForm"] = _form(schemas, many=True)
     schemas["ImageRequestForm"] = _form(schemas, many=False)
-    schemas["ImageRequest"] = _single(schemas["PredictionRequest"])
     made["paths"].update(_native())
     for item in made["paths"].values():
         for operation in item.values():
@@ -109,26 +110,6 @@ def _plain(option: dict[str, Any]) -> dict[str, Any]:
     return {**rest, **given, **(kinds[0] if kinds else {})}
 
 
-def _single(request: dict[str, Any]) -> dict[str, Any]:
-    """Return the JSON body for exactly one image."""
-    text = {"type": "string", "format": "byte", "minLength": 1}
-    properties = {
-        **request["properties"],
-        "image": {**text, "description": "The file's bytes in base64."},
-        "region": {
-            "anyOf": [text, {"type": "null"}],
-            "default": None,
-            "description": request["properties"]["region"]["description"],
-        },
-    }
-    return {
-        **request,
-        "title": "ImageRequest",
-        "properties": properties,
-        "description": "One image.",
-    }
-
-
 def _native() -> dict[str, Any]:
     """Return the paths that BentoML answers itself."""
     answer = {"schema": {"$ref": "#/components/schemas/Answer"}}
@@ -138,10 +119,14 @@ def _native() -> dict[str, Any]:
                 "tags": ["predictions"],
                 "summary": "Predict one image with the default model, and say why",
                 "description": "The native route of BentoML's clients.",
-                "operationId": "predict",
+                "operationId": "predict_by_default",
                 **request_body("ImageRequest"),
                 "responses": {
-                    "200": {"description": "OK", "content": {"application/json": answer}},
+                    "200": {
+                        "description": "OK",
+                        "content": {"application/json": answer},
+                        "links": {name: _found_by(name) for name in _FOUND_AGAIN},
+                    },
                     **_named(refusals(400, 408, 413, 415, 422, 429, 503)),
                 },
             }
@@ -149,6 +134,14 @@ def _native() -> dict[str, Any]:
         "/metrics": _plain_get("metrics", "Prometheus series of this server", "text/plain"),
         "/schema.json": _plain_get("schema", "What BentoML's clients read", "application/json"),
         "/openapi.json": _plain_get("openapi", "This document", "application/json"),
+    }
+
+
+def _found_by(operation: str) -> dict[str, Any]:
+    """Return the link from an answer to where it is found again."""
+    return {
+        "operationId": operation,
+        "parameters": {"prediction_id": "$response.body#/prediction_id"},
     }
 
 

@@ -38,6 +38,7 @@ def create() -> FastAPI:
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
     )
     for router in ROUTERS:
         application.include_router(router)

@@ -19,8 +19,15 @@ ExplainerName = Literal[
     "integrated_gradients",
     "lrp",
 ]
+# The smallest PNG: one transparent pixel.
+PIXEL = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJ"
+    "RU5ErkJggg=="
+)
 Base64 = Annotated[
-    str, StringConstraints(min_length=1), Field(json_schema_extra={"format": "byte"})
+    str,
+    StringConstraints(min_length=1),
+    Field(json_schema_extra={"format": "byte"}, examples=[PIXEL]),
 ]
 PredictionId = Annotated[str, StringConstraints(pattern=PATTERN)]
 # The version whose number is a path segment; what SQL and file names can hold.
@@ -63,6 +70,15 @@ class PredictionRequest(Options):
     region: Base64 | list[Base64 | None] | None = None
     """Where evidence is expected: a PNG in base64 of the image's size, non-zero where relevant;
     one per image."""
+
+
+class ImageRequest(Options):
+    """JSON body of `POST /predict`: one image."""
+
+    image: Base64
+    """The file's bytes in base64."""
+    region: Base64 | None = None
+    """Where evidence is expected: a PNG in base64 of the image's size, non-zero where relevant."""
 
 
 class ModelVersion(Reply):

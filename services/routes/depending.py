@@ -4,13 +4,14 @@ from http import HTTPStatus
 from importlib import metadata
 from typing import Annotated, Any, cast
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Path, Query, Request
 
 from services.errors import MEDIA_TYPE
 from services.wiring import Serving
 
 PAGE = 100
 
+Name = Annotated[str, Path(description="Of a model in the registry.", examples=["digits"])]
 Cursor = Annotated[str | None, Query(max_length=200, description="`next` of the page before.")]
 Limit = Annotated[int, Query(ge=1, le=PAGE, description="Most items on the page.")]
 

@@ -14,7 +14,7 @@ from services import forms, overlays
 from services.decoding import encode_png
 from services.errors import UnknownPredictionError
 from services.replies import answer_of_record
-from services.routes.depending import Connected, refusals
+from services.routes.depending import Connected, Name, refusals
 from services.schemas import Answer, Answers, PredictionId, PredictionRequest
 from services.wiring import Serving
 
@@ -43,7 +43,7 @@ def request_body(schema: str) -> dict[str, Any]:
     responses=refusals(400, 404, 408, 413, 415, 422, 429, 503),
     openapi_extra=request_body(PredictionRequest.__name__),
 )
-async def predict(model: str, request: Request, serving: Connected) -> Response:
+async def predict(model: Name, request: Request, serving: Connected) -> Response:
     """Answer one or many images with the model's champion, all by the same version.
 
     An image is a PNG, JPEG, WebP or TIFF (DICOM where that is installed), told by its bytes.

@@ -9,7 +9,7 @@ from models.champion import Champion
 from models.registry import Version
 from services import clock
 from services.errors import RequestError
-from services.routes.depending import Connected, Cursor, Limit, refusals
+from services.routes.depending import Connected, Cursor, Limit, Name, refusals
 from services.schemas import (
     ModelList,
     ModelReply,
@@ -38,14 +38,14 @@ def models(serving: Connected, cursor: Cursor = None, limit: Limit = 50) -> Mode
 
 
 @router.get("/{model}", summary="One model", responses=refusals(404, 409, 422))
-def model(model: str, serving: Connected) -> ModelReply:
+def model(model: Name, serving: Connected) -> ModelReply:
     """Say which version answers, which there are, and how the champion pointer moved."""
     return _model(serving, model)
 
 
 @router.get("/{model}/versions", summary="A model's versions", responses=refusals(404, 409, 422))
 def versions(
-    model: str, serving: Connected, cursor: Cursor = None, limit: Limit = 50
+    model: Name, serving: Connected, cursor: Cursor = None, limit: Limit = 50
 ) -> VersionList:
     """List the versions with their cards, newest first."""
     if cursor is not None and not cursor.isdecimal():
@@ -66,7 +66,7 @@ def versions(
     "/{model}/versions/{version}", summary="One version", responses=refusals(404, 409, 422)
 )
 def version(
-    model: str, version: Annotated[VersionNumber, Path()], serving: Connected
+    model: Name, version: Annotated[VersionNumber, Path()], serving: Connected
 ) -> VersionReply:
     """Return a version's card: preprocessing, classes, measures, lineage, libraries, files."""
     return _version(serving.registry.version(model, version), serving.registry.pointer(model))
@@ -77,7 +77,7 @@ def version(
     summary="Make a version the champion",
     responses=refusals(400, 404, 408, 409, 413, 422, 429),
 )
-def promote(model: str, wish: PromotionRequest, serving: Connected) -> VersionReply:
+def promote(model: Name, wish: PromotionRequest, serving: Connected) -> VersionReply:
     """Move the champion pointer; every worker follows within moments, without a failed request."""
     chosen = serving.registry.promote(
         model,
@@ -96,7 +96,7 @@ def promote(model: str, wish: PromotionRequest, serving: Connected) -> VersionRe
     summary="Make the champion before this one the champion again",
     responses=refusals(400, 404, 408, 409, 413, 422, 429),
 )
-def roll_back(model: str, wish: RollbackRequest, serving: Connected) -> VersionReply:
+def roll_back(model: Name, wish: RollbackRequest, serving: Connected) -> VersionReply:
     """Undo the last promotion that still stands; 409 where there is none."""
     chosen = serving.registry.rollback(
         model, reason=wish.reason, actor=wish.actor, now=clock.now()

@@ -62,6 +62,7 @@ def test_options_carry_the_same_names() -> None:
         ({"image": TEXT + "="}, RequestError),
         ({"image": "äöü"}, RequestError),
         ({"image": TEXT, "region": [TEXT, TEXT]}, RequestError),
+        ({"image": TEXT, "region": [None, None]}, RequestError),
         ({"image": [TEXT] * 4}, TooLargeError),
     ],
 )
