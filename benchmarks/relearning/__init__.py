@@ -1,0 +1,1 @@
+"""The retraining benchmark: tasks, methods, resumable cells and their table."""

@@ -1,0 +1,119 @@
+"""Cells → one table per task: mean over seeds with a 95 % interval."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev
+from typing import Any
+
+# Student's t at 97.5 % for 1, 2, 3, … degrees of freedom.
+_T = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method on one task.
+
+    Attributes:
+        method: Its name.
+        seeds: How many cells.
+        tests: Accuracy per test set: mean and half width of the interval, None for one seed.
+        worst: Worst class or group on the judged set, likewise.
+        flips: Mean flip rate, None where it is not defined.
+        share: Judged accuracy over that of the model trained without the cue.
+        seconds: Mean of a whole training.
+        cost: Seconds per step relative to ERM's.
+        refused: Why it could not run.
+    """
+
+    method: str
+    seeds: int
+    tests: Mapping[str, tuple[float, float | None]]
+    worst: tuple[float, float | None]
+    flips: float | None
+    share: float | None
+    seconds: float
+    cost: float | None
+    refused: str = ""
+
+
+def rows(cells: Sequence[Mapping[str, Any]], judged: str) -> list[Row]:
+    """Return a task's rows in the order of the cells' methods."""
+    by_method: dict[str, list[Mapping[str, Any]]] = {}
+    for cell in cells:
+        by_method.setdefault(cell["method"], []).append(cell)
+    ceiling = _accuracy(by_method.get("trained without the cue", []), judged)
+    step = _step(by_method.get("ERM", []))
+    return [_row(name, own, judged, ceiling, step) for name, own in by_method.items()]
+
+
+def lines(title: str, judged: str, table: Sequence[Row]) -> list[str]:
+    """Return the table as text."""
+    tests = list(dict.fromkeys(test for row in table for test in row.tests))
+    head = f"{'':34}{''.join(f'{each:>15}' for each in tests)}"
+    head += f"{'worst':>15}{'flips':>8}{'of ceiling':>12}{'seconds':>9}{'x step':>8}{'seeds':>6}"
+    made = ["", f"{title}  (worst and share of the ceiling: on {judged!r})", head]
+    for row in table:
+        if row.refused:
+            made.append(f"{row.method:34}{row.refused[:110]}")
+            continue
+        cells = "".join(f"{_shown(row.tests.get(each)):>15}" for each in tests)
+        made.append(
+            f"{row.method:34}{cells}{_shown(row.worst):>15}{_percent(row.flips):>8}"
+            f"{_percent(row.share):>12}{row.seconds:>9.1f}"
+            f"{'' if row.cost is None else f'{row.cost:.2f}':>8}{row.seeds:>6}"
+        )
+    return made
+
+
+def _row(
+    name: str, own: list[Mapping[str, Any]], judged: str, ceiling: float | None, step: float | None
+) -> Row:
+    done = [cell for cell in own if "refused" not in cell]
+    if not done:
+        return Row(name, len(own), {}, (0.0, None), None, None, 0.0, None, own[0]["refused"])
+    worst = "worst_group" if own[0]["task"].startswith("D-") else "worst_class"
+    accuracy = _accuracy(done, judged)
+    flips = [cell["flip_rate"] for cell in done if cell["flip_rate"] is not None]
+    own_step = _step(done)
+    return Row(
+        method=name,
+        seeds=len(done),
+        tests={
+            test: _interval([cell["tests"][test]["accuracy"] for cell in done])
+            for test in done[0]["tests"]
+        },
+        worst=_interval([cell["tests"][judged][worst] for cell in done]),
+        flips=mean(flips) if flips else None,
+        share=accuracy / ceiling if accuracy is not None and ceiling else None,
+        seconds=mean(cell["seconds"] for cell in done),
+        cost=own_step / step if own_step and step else None,
+    )
+
+
+def _accuracy(cells: Sequence[Mapping[str, Any]], judged: str) -> float | None:
+    values = [cell["tests"][judged]["accuracy"] for cell in cells if "refused" not in cell]
+    return mean(values) if values else None
+
+
+def _step(cells: Sequence[Mapping[str, Any]]) -> float | None:
+    values = [cell["seconds_per_step"] for cell in cells if "refused" not in cell]
+    return min(values) if values else None
+
+
+def _interval(values: Sequence[float]) -> tuple[float, float | None]:
+    """Return mean and half width of Student's 95 % interval."""
+    if len(values) == 1:
+        return values[0], None
+    half = _T[min(len(values) - 2, len(_T) - 1)] * stdev(values) / len(values) ** 0.5
+    return mean(values), half
+
+
+def _shown(value: tuple[float, float | None] | None) -> str:
+    if value is None:
+        return "-"
+    middle, half = value
+    return f"{100 * middle:.1f}" if half is None else f"{100 * middle:.1f} ±{100 * half:.1f}"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
