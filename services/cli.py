@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import typer
 
-from services.commands import asking, making, serving, versions
+from services.commands import asking, making, serving, up, versions
 from services.commands.terminal import ReadableGroup
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ models = typer.Typer(
 )
 
 VERBS: dict[str, Callable[..., None]] = {
+    "up": up.up,
     "serve": serving.serve,
     "predict": asking.predict,
     "samples": asking.samples,

@@ -5,13 +5,16 @@ child whose parent was killed, so that no server is left behind on a port.
 """
 
 import ctypes
+import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _LOOK_SECONDS = 0.1
@@ -48,6 +51,20 @@ def run(
         finally:
             _end(children, grace_seconds)
     return ended if ended >= 0 else 128 - ended
+
+
+def become(command: Sequence[str], *, environment: Mapping[str, str], folder: Path) -> NoReturn:
+    """Replace this process by `command`, keeping its number, its terminal and its parent.
+
+    Args:
+        command: Program, as a path, and arguments.
+        environment: Of the new program, as a whole.
+        folder: Where it runs.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.chdir(folder)
+    os.execve(command[0], list(command), dict(environment))  # noqa: S606 - our own command
 
 
 def _start(

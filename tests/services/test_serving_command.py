@@ -93,6 +93,25 @@ def test_serve_answers_until_a_signal_ends_it(
         httpx.get(f"{url}/livez")
 
 
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [("tiny", "tiny version 1 is the champion"), ("absent", "no model 'absent'; there are tiny")],
+)
+def test_up_serves_the_champion_that_there_is(
+    home: Path, monkeypatch: pytest.MonkeyPatch, model: str, said: str
+) -> None:
+    monkeypatch.setenv("RIGHTLY_HOME", str(home))
+    monkeypatch.setenv("RIGHTLY_DEFAULT_MODEL", model)
+    monkeypatch.setattr(
+        serving, "command", lambda _: [sys.executable, "-c", "raise SystemExit(3)"]
+    )
+
+    result = CliRunner().invoke(cli.app, ["up", "--port", str(free_port())])
+
+    assert result.exit_code == (3 if model == "tiny" else 1)
+    assert said in result.output
+
+
 def test_a_port_that_is_taken_is_said_in_one_line(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -112,3 +112,19 @@ def test_a_killed_parent_leaves_no_child_behind(tmp_path: Path) -> None:
     while alive(child):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_a_process_becomes_another_under_its_own_number(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from services import supervision\n"
+        "print('first', os.getpid())\n"
+        "supervision.become([sys.executable, '-c', 'import os; print(os.environ[\"SAID\"], "
+        "os.getpid(), os.getcwd())'], environment={'SAID': 'second'}, folder=Path(sys.argv[1]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True, text=True
+    )
+    first, second = (line.split() for line in done.stdout.splitlines())
+
+    assert first[0] == "first"
+    assert ["second", first[1], str(tmp_path)] == second

@@ -1,0 +1,38 @@
+"""`rightly up`: from an empty folder to an answering server in one command."""
+
+import sys
+
+from services import clock, settings, supervision
+from services.commands import terminal
+from services.commands.serving import (
+    Host,
+    Port,
+    Workers,
+    check_free,
+    chosen_settings,
+    code_folder,
+    run_gateway,
+)
+
+
+def up(*, host: Host = None, port: Port = None, workers: Workers = None) -> None:
+    """Serve, after training the small default model if there is no model yet."""
+    from models.registry import Registry
+    from services import embedded
+
+    chosen = chosen_settings(host, port, workers)
+    check_free(chosen)
+    registry = Registry(chosen.registry)
+    if chosen.default_model == embedded.NAME:
+        with terminal.progress() as report:
+            version = embedded.ensure_default(registry, now=clock.now(), progress=report)
+    else:
+        version = registry.champion(chosen.default_model)
+    terminal.say(f"[bold]{version.ref.name}[/] version {version.ref.version} is the champion")
+    if "torch" in sys.modules:  # its memory would stay taken for as long as the server runs
+        supervision.become(
+            [sys.executable, "-m", "services.cli", "serve"],
+            environment=settings.serving_environment(chosen),
+            folder=code_folder(),
+        )
+    run_gateway(chosen)
