@@ -32,7 +32,7 @@ class Plan:
     budget_window: timedelta = timedelta(days=30)
     needs_acknowledgement: bool = False
     measures: frozenset[str] = frozenset(
-        {"activation_recall", "relevance_mass", "flip", "probability_shift"}
+        {"activation_recall", "relevance_mass", "flip", "directed_flip", "probability_shift"}
     )
 
     def __post_init__(self) -> None:

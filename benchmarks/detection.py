@@ -86,7 +86,7 @@ def measure_situations(seed: int, *, quick: bool) -> dict[str, object]:
             )
             for each in calibrations
         ],
-        "choice": situations.choice(seed, repetitions=5 if quick else 40, records=20_000),
+        "choice": situations.choice(seed, repetitions=3 if quick else 20, records=60_000),
     }
 
 
@@ -111,6 +111,15 @@ def judge(ours: figures.Row, extra: dict) -> list[Target]:
         Target("median delay, fall by 0.20", delays["-0.20"], 35, at_most=True),
         Target("median delay, bad from day one", delays["day one"], 60, at_most=True),
         Target("alarms when only the class mix changes", extra["class_mix"][0], 0, at_most=True),
+        *(
+            Target(
+                f"run length on embeddings, calibration {each.calibration}",
+                between(each.false_alarms, each.observed),
+                THRESHOLD,
+                at_most=False,
+            )
+            for each in extra["strangers"]
+        ),
         Target(
             "median delay, 2 % strangers", extra["strangers"][-1].contaminated, 500, at_most=True
         ),
