@@ -1,6 +1,6 @@
 """The page of every command, made from the commands themselves.
 
-`python -m services.commands.reference > docs/cli.md` writes it anew; a test compares.
+`python -m services.reference > docs/cli.md` writes it anew; a test compares.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from services.cli import app
 
 _HEAD = """# The command line
 
-Made from the commands by `python -m services.commands.reference > docs/cli.md`; do not edit.
+Made from the commands by `python -m services.reference > docs/cli.md`; do not edit.
 
 What is refused is said in one line on the standard error, with exit status 1; a wrong use ends
 with status 2. `--json` prints for programs. Where the registry and everything else lies is a
