@@ -13,7 +13,12 @@ from pathlib import Path
 from typing import Final, Literal
 
 from models import durable
-from models.errors import CorruptVersionError, UnknownModelError, VersionConflictError
+from models.errors import (
+    CorruptVersionError,
+    RegistryError,
+    UnknownModelError,
+    VersionConflictError,
+)
 
 FILE: Final = "champion.json"
 _FORMAT: Final = 1
@@ -106,7 +111,8 @@ def read(folder: Path) -> Champion:
     """Return the pointer in a model's folder; without any history where there is no file yet.
 
     Raises:
-        CorruptVersionError: If the file cannot be read as a pointer.
+        CorruptVersionError: If the file is no pointer.
+        RegistryError: If it cannot be read now.
     """
     path = folder / FILE
     try:
@@ -116,6 +122,8 @@ def read(folder: Path) -> Champion:
         return Champion(tuple(Move(**each) for each in value["history"]))
     except FileNotFoundError:
         return Champion()
+    except OSError as error:
+        raise RegistryError(f"{path} cannot be read: {error}") from error
     except (ValueError, LookupError, TypeError) as error:
         raise CorruptVersionError(f"{path} cannot be read: {error}") from error
 

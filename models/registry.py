@@ -330,7 +330,11 @@ def _check_names(folder: Path, card: Card, what: str) -> None:
 def _check_files(folder: Path, card: Card, what: str) -> None:
     _check_names(folder, card, what)
     for path, entry in card.files.items():
-        if durable.hash_file(folder / path) != (entry.bytes, entry.sha256):
+        try:
+            found = durable.hash_file(folder / path)
+        except OSError as error:
+            raise CorruptVersionError(f"{what}: {path} cannot be read: {error}") from error
+        if found != (entry.bytes, entry.sha256):
             raise CorruptVersionError(f"{what}: {path} has changed since it was filed")
 
 

@@ -82,7 +82,10 @@ class Champions:
         """Refresh for ever, every so many seconds."""
         while True:
             await asyncio.sleep(seconds)
-            await asyncio.to_thread(self.refresh)
+            try:
+                await asyncio.to_thread(self.refresh)
+            except OSError as error:  # a full table of open files must not end the following
+                _log.warning("the registry cannot be read now: %s", error)
 
     def _follow_one(self, name: str) -> bool:
         slot = self._slots.get(name)
@@ -97,6 +100,7 @@ class Champions:
 
     def _take(self, name: str, slot: Slot | None, version: Version) -> bool:
         try:
+            self._registry.verify(version)
             session = self._open(version.folder)
         except ModelsError as error:
             self._rejected[name] = version.ref

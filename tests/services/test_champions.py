@@ -1,3 +1,4 @@
+import asyncio
 import logging
 
 import pytest
@@ -64,6 +65,42 @@ def test_a_version_that_cannot_be_served_is_rejected_once_and_the_old_one_goes_o
     assert [0, 0, 0] == taken
     assert champions.current(MODEL).ref.version == 1
     assert len([each for each in caplog.records if "rejected" in each.message]) == 1
+
+
+def test_a_version_whose_files_are_not_as_filed_is_not_served(tmp_path) -> None:
+    """The graphs are in order; only the digest of another file tells that somebody was there."""
+    registry = registry_of_colours(tmp_path, 40.0, 20.0)
+    champions = champions_of(registry)
+    champions.refresh()
+    move(registry, 2)
+    weights = registry.version(MODEL, 2).folder / "weights.safetensors"
+    weights.chmod(0o644)
+    weights.write_bytes(weights.read_bytes() + b" ")
+
+    assert champions.refresh() == 0
+    assert champions.current(MODEL).ref.version == 1
+
+
+def test_following_survives_a_registry_that_cannot_be_read_for_a_moment(tmp_path) -> None:
+    class Stumbling(Registry):
+        stumbles = 2
+
+        def models(self) -> list[str]:
+            if self.stumbles:
+                self.stumbles -= 1
+                raise OSError(24, "Too many open files")
+            return super().models()
+
+    champions = champions_of(Stumbling(registry_of_colours(tmp_path).root))
+
+    async def follow_a_while() -> None:
+        following = asyncio.create_task(champions.follow(0.01))
+        while not champions.in_service():
+            await asyncio.sleep(0.01)
+            assert not following.done()
+        following.cancel()
+
+    asyncio.run(asyncio.wait_for(follow_a_while(), 20))
 
 
 def test_a_model_that_appears_later_is_served(tmp_path) -> None:
