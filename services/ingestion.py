@@ -135,9 +135,8 @@ class Ingestion:
         self, entries: Sequence[tuple[records.Entry, bytes, Place]], now: datetime
     ) -> None:
         pictures = [each for each, _, _ in entries if isinstance(each, records.ImageRecord)]
-        for picture in pictures:
-            # Before the commit: afterwards the segment may go, and writing twice does no harm.
-            self.images.write(picture.address, picture.png.data)
+        # Before the commit: afterwards the segment may go, and writing twice does no harm.
+        self.images.write_all({each.address: each.png.data for each in pictures})
         last = entries[-1][2]
         with self.ledger.batch(now=now) as batch:
             events = [

@@ -65,20 +65,12 @@ def pending(folder: Path, after: Mapping[str, Place]) -> int:
 
 def finished(folder: Path, after: Mapping[str, Place]) -> list[Segment]:
     """Return the segments that were read to their end and that nobody writes any more."""
-    done = []
-    for source, present in _sources(folder).items():
-        place = after.get(source)
-        if place is None:
-            continue
-        for segment in present:
-            later = any(other.number > segment.number for other in present)
-            if segment.number < place.segment.number or (
-                segment.number == place.segment.number
-                and (later or not is_written(folder / segment.name))
-                and not _whole_line_at(folder / segment.name, place.offset)
-            ):
-                done.append(segment)
-    return done
+    return [
+        segment
+        for source, present in _sources(folder).items()
+        for segment in present
+        if _is_finished(folder, segment, after.get(source), last=segment == present[-1])
+    ]
 
 
 def is_written(path: Path) -> bool:
@@ -123,6 +115,17 @@ def _read_segment(folder: Path, place: Place) -> Iterator[tuple[bytes, Place]]:
         while (line := file.readline(LONGEST_LINE)).endswith(b"\n"):
             entry, place = lines.decode(line, place)
             yield entry, place
+
+
+def _is_finished(folder: Path, segment: Segment, place: Place | None, *, last: bool) -> bool:
+    path, reached = folder / segment.name, place.segment.number if place else 0
+    if segment.number < reached:
+        return True
+    # Asked before looking for lines: whoever is gone then adds none.
+    left = not is_written(path)
+    if place is None or segment.number > reached:
+        return left and last and not _whole_line_at(path, 0)  # died before its first line
+    return (left or not last) and not _whole_line_at(path, place.offset)
 
 
 def _whole_line_at(path: Path, offset: int) -> bool:

@@ -151,12 +151,13 @@ class Writer:
             if (self.folder / segment.name).exists():
                 raise FileExistsError(f"{segment.name} exists: source names are used once")
             hidden.rename(self.folder / segment.name)
-            self._number = segment.number
             if self.durability != "os":
                 sync_folder(self.folder)
         except OSError:
             os.close(descriptor)
+            self._withdraw(segment)
             raise
+        self._number = segment.number
         return _Open(segment, descriptor, 0, segment.seed)
 
     def _cut(self) -> None:
@@ -165,7 +166,18 @@ class Writer:
             # Where this fails too, the reader drops a torn line; whole refused lines stay.
             with contextlib.suppress(OSError):
                 os.ftruncate(self._open.descriptor, self._open.offset)
+            segment, empty = self._open.segment, self._open.offset == 0
             self._leave()
+            if empty and self._withdraw(segment):
+                self._number -= 1
+
+    def _withdraw(self, segment: lines.Segment) -> bool:
+        """Take away a segment without a line: only a dead writer may leave an empty one."""
+        try:
+            (self.folder / segment.name).unlink(missing_ok=True)
+        except OSError:
+            return False
+        return True
 
     def _leave(self) -> None:
         if self._open is not None:

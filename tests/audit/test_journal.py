@@ -140,6 +140,40 @@ def test_a_segment_that_is_written_is_not_finished(tmp_path) -> None:
     assert [lines.Segment("a", 1)] == reader.finished(tmp_path, {"a": place})
 
 
+def test_a_writer_that_died_before_its_first_line_leaves_nothing_behind(tmp_path) -> None:
+    (tmp_path / lines.Segment("dead", 1).name).write_bytes(b'{"check":"00')
+    with Writer(tmp_path, "living") as journal:
+        journal.append([entry(1)])
+
+        assert [lines.Segment("dead", 1)] == reader.finished(tmp_path, {})
+
+
+def test_a_writer_that_died_at_the_start_of_a_segment_leaves_nothing_behind(tmp_path) -> None:
+    with Writer(tmp_path, "a", segment_bytes=10) as journal:
+        journal.append([entry(1)])
+    place = list(reader.read(tmp_path, {}))[-1][1]
+    (tmp_path / lines.Segment("a", 2).name).write_bytes(b'{"check":"00')
+
+    assert [1, 2] == [each.number for each in reader.finished(tmp_path, {"a": place})]
+
+
+@pytest.mark.parametrize("name", ["fdatasync", "fsync"])
+def test_a_writer_that_fails_at_once_leaves_no_gap(tmp_path, monkeypatch, name) -> None:
+    def broken(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with Writer(tmp_path, "a") as journal:
+        monkeypatch.setattr(writer.os, name, broken)
+        for _ in range(3):
+            with pytest.raises(JournalUnavailableError):
+                journal.append([entry(1)])
+        monkeypatch.undo()
+        assert [] == lines.segments(tmp_path)
+        journal.append([entry(2)])
+
+    assert [entry(2)] == entries(tmp_path)
+
+
 def test_an_unread_line_keeps_its_segment(tmp_path) -> None:
     with Writer(tmp_path, "a") as journal:
         journal.append([entry(1), entry(2)])
