@@ -11,6 +11,7 @@ AuditError
 │   ├── BaselineError         it cannot be built on this reference
 │   └── DetectorStateError    a stored state is not one of this detector
 ├── ProbeError                an intervention cannot be made or read
+├── EvaluationError           a set or a classifier's answers to it cannot be scored
 ├── TransitionError           an alarm cannot take this step of its life
 ├── JournalError              an entry cannot be written or trusted
 │   └── JournalUnavailableError   nothing can be written now: answer nothing
@@ -57,6 +58,10 @@ class BaselineError(DetectorError):
 
 class DetectorStateError(DetectorError):
     """A stored state is not one of this detector."""
+
+
+class EvaluationError(AuditError):
+    """A labelled set, or a classifier's answers to it, cannot be scored."""
 
 
 class ProbeError(AuditError):
