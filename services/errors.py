@@ -8,6 +8,7 @@ ServiceError
 ├── TooLargeError            more bytes, pixels or images than the settings allow
 ├── UnreadableImageError     the format is right, the content is not (also an ImageError)
 ├── UnknownPredictionError   no prediction with that identifier was recorded
+├── UnknownSampleError       the version has no such sample
 ├── OverloadedError          the queue is full
 ├── DeadlineError            the answer took longer than the settings allow
 └── NotReadyError            the model is not loaded
@@ -66,6 +67,10 @@ class UnknownPredictionError(ServiceError):
     """No prediction with that identifier was recorded."""
 
 
+class UnknownSampleError(ServiceError):
+    """The version has no such sample."""
+
+
 class OverloadedError(ServiceError):
     """The queue is full; the same request may succeed in a moment."""
 
@@ -85,6 +90,7 @@ STATUSES: tuple[tuple[type[Exception], HTTPStatus], ...] = (
     (MalformedError, HTTPStatus.BAD_REQUEST),
     (RequestError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (UnknownPredictionError, HTTPStatus.NOT_FOUND),
+    (UnknownSampleError, HTTPStatus.NOT_FOUND),
     (OverloadedError, HTTPStatus.TOO_MANY_REQUESTS),
     (DeadlineError, HTTPStatus.SERVICE_UNAVAILABLE),
     (NotReadyError, HTTPStatus.SERVICE_UNAVAILABLE),

@@ -4,9 +4,10 @@ BentoML has no limit on bodies, counts raw paths in its metrics (so unknown path
 without end), and answers errors in several shapes. Everything passes here first:
 
 * A few exact paths go to BentoML, everything else to the REST application, which knows its own
-404. * At most `queue` POST requests are accepted at a time; one more is 429 before its body is
-read. * A body that is larger than allowed is 413, one that takes too long to arrive 408. * Every
-error leaves as `application/problem+json`.
+404. * A change that another site's page asks for through a browser is 403. * At most `queue` POST
+requests are accepted at a time; one more is 429 before its body is read. * A body that is larger
+than allowed is 413, one that takes too long to arrive 408. * Every error leaves as
+`application/problem+json`.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from typing import Any, TypeAlias
 
 from starlette.responses import JSONResponse
 
-from services import telemetry
+from services import origins, telemetry
 from services.errors import MEDIA_TYPE, OverloadedError, answer, invalid, problem
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -82,6 +83,8 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         """Return the answer to what can be refused before its body is read."""
+        if origins.foreign(scope["method"], scope["headers"]):
+            return problem(HTTPStatus.FORBIDDEN, "another site may not change anything here")
         if scope["method"] == "POST" and self._active >= self._bounds.queue:
             return answer(OverloadedError(f"{self._bounds.queue} requests are waiting already"))
         length = dict(scope["headers"]).get(b"content-length", b"0")

@@ -14,17 +14,18 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from services import openapi, wiring
-from services.console import reference
+from services.console import pages
 from services.errors import EXPECTED, answer, invalid, problem
-from services.routes import operations, predictions, versions
+from services.routes import operations, predictions, trials, versions
 from services.routes.depending import installed_version
 from services.wiring import Serving
 
 ROUTERS: Sequence[APIRouter] = (
     predictions.router,
     versions.router,
+    trials.router,
     operations.router,
-    reference.router,
+    *pages.ROUTERS,
 )
 
 

@@ -152,6 +152,19 @@ class Answers(Reply):
     predictions: list[Answer]
 
 
+class Trial(Reply):
+    """What a version makes of one image that is not kept."""
+
+    model: ModelVersion
+    classes: list[ClassProbability]
+    """The most probable classes, most probable first."""
+    explanation: ExplanationReply
+    audit: AuditReply | None = None
+    """Present when the request held a region."""
+    image: str
+    """The pixels that the classifier saw, as a data URL of a PNG."""
+
+
 class VersionReply(Reply):
     """One version of a model with its card."""
 

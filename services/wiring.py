@@ -19,6 +19,7 @@ from services.recording import Recorder
 from services.settings import Settings
 from services.stores import StoreReader
 from services.trail import Trail
+from services.trials import Trials
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Serving:
         recorder: Where answers are written down.
         trail: Where they are found again.
         pool: The threads that compute.
+        trials: Versions on trial.
     """
 
     settings: Settings
@@ -42,6 +44,7 @@ class Serving:
     recorder: Recorder
     trail: Trail
     pool: Pool
+    trials: Trials
 
 
 def connect(chosen: Settings) -> Serving:
@@ -62,6 +65,9 @@ def connect(chosen: Settings) -> Serving:
     )
     limits = Limits(chosen.max_body_bytes, chosen.max_pixels)
     champions.refresh()
+    trials = Trials(
+        registry, champions, recorder, limits, open_session=_opener(chosen), clock=clock.now
+    )
     return Serving(
         settings=chosen,
         registry=registry,
@@ -70,6 +76,7 @@ def connect(chosen: Settings) -> Serving:
         recorder=recorder,
         trail=Trail(chosen.journal, ImageFolder(chosen.images), StoreReader(chosen.store)),
         pool=Pool(chosen.concurrency, chosen.deadline_seconds),
+        trials=trials,
     )
 
 

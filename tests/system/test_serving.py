@@ -271,7 +271,9 @@ def test_predictions_are_counted(server) -> None:
     assert 'route="/predict"' in metrics
 
 
-@pytest.mark.parametrize("path", ["/", "/docs", "/assets/reference.js", "/assets/pages.css"])
+@pytest.mark.parametrize(
+    "path", ["/", "/try", "/docs", "/assets/reference.js", "/assets/pages.css"]
+)
 def test_pages_need_no_other_host(server, path) -> None:
     reply = server.ask("GET", path)
 

@@ -1,0 +1,101 @@
+"""What all pages share: templates, the policy that browsers enforce, how numbers are written."""
+
+from datetime import UTC, datetime
+from functools import cache
+
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from services.console import assets
+
+# Nothing from elsewhere, no inline script or style, no frame around it.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data: blob:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "content-security-policy": POLICY,
+    "referrer-policy": "no-referrer",
+    "cache-control": "private, no-store",
+}
+# Label and address of what every page links to.
+PLACES = (
+    ("Overview", "/"),
+    ("Try it", "/try"),
+    ("API", "/docs"),
+)
+EXPLAINERS = {
+    "gradcam": "Grad-CAM",
+    "input_gradients": "Input gradients",
+    "gradient_x_input": "Gradient × input",
+    "smoothgrad": "SmoothGrad",
+    "integrated_gradients": "Integrated gradients",
+    "lrp": "LRP",
+}
+_KILO = 10_000
+
+
+def page(template: str, *, here: str, **context: object) -> HTMLResponse:
+    """Return a page.
+
+    Args:
+        template: Its file.
+        here: Address among `PLACES` that it belongs to.
+        context: What the template names.
+    """
+    made = environment().get_template(template).render(here=here, **context)
+    return HTMLResponse(made, headers=HEADERS)
+
+
+@cache
+def environment() -> Environment:
+    """Return the templates; everything put into them is escaped, unknown names are errors."""
+    made = Environment(
+        loader=PackageLoader("services.console"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.globals.update(asset=assets.address, places=PLACES, explainers=EXPLAINERS)
+    made.filters.update(count=count, day=day, moment=moment, share=share)
+    return made
+
+
+def share(value: float) -> str:
+    """Return a number in [0, 1] as it is written in text, without its leading zero.
+
+    Examples:
+        >>> share(0.714), share(1.0)
+        ('.71', '1.00')
+    """
+    return f"{value:.2f}".removeprefix("0")
+
+
+def count(number: int) -> str:
+    """Return a count with thin spaces between groups of three digits from 10 000 on.
+
+    Examples:
+        >>> count(1234)
+        '1234'
+    """
+    return str(number) if abs(number) < _KILO else f"{number:,}".replace(",", "\u202f")
+
+
+def moment(at: str | datetime) -> str:
+    """Return a moment to the minute, in UTC.
+
+    Examples:
+        >>> moment("2026-03-01T12:04:59.000000Z")
+        '2026-03-01 12:04'
+    """
+    return _utc(at).strftime("%Y-%m-%d %H:%M")
+
+
+def day(at: str | datetime) -> str:
+    """Return the day of a moment, in UTC."""
+    return _utc(at).strftime("%Y-%m-%d")
+
+
+def _utc(at: str | datetime) -> datetime:
+    return (datetime.fromisoformat(at) if isinstance(at, str) else at).astimezone(UTC)
