@@ -7,7 +7,7 @@ it got.
 """
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module, metadata
 from types import ModuleType
 from typing import Any, Final, Literal
@@ -21,6 +21,26 @@ _CPU: Final = "CPUExecutionProvider"
 _CUDA: Final = "CUDAExecutionProvider"
 _TENSORRT: Final = "TensorrtExecutionProvider"
 _STRICT: Final[dict[str, list[str]]] = {"cuda": [_CUDA], "tensorrt": [_TENSORRT, _CUDA]}
+_HEAVY: Final = frozenset(
+    {
+        "Attention",
+        "AveragePool",
+        "BatchNormalization",
+        "Conv",
+        "ConvTranspose",
+        "FusedConv",
+        "FusedGemm",
+        "FusedMatMul",
+        "Gemm",
+        "GlobalAveragePool",
+        "LayerNormalization",
+        "MatMul",
+        "MaxPool",
+        "Relu",
+        "Softmax",
+    }
+)
+_ERRORS, _SILENT = 3, 4  # ONNX Runtime's log levels
 _RUNTIME_ERRORS: Final = (
     "EPFail",
     "Fail",
@@ -74,7 +94,8 @@ def open_graph(content: bytes, *, device: Device, threads: int) -> Any:  # noqa:
     Args:
         content: A checked ONNX file (`models.contract.check`).
         device: "cpu", "cuda" and "tensorrt" are strict; "auto" takes CUDA where a driver answers
-            and the CPU otherwise.
+            and the CPU otherwise. Strict: the graph runs there, but for the arithmetic of
+            shapes, or it is not loaded.
         threads: CPU threads of one run; 0 leaves the choice to ONNX Runtime.
 
     Returns:
@@ -86,25 +107,23 @@ def open_graph(content: bytes, *, device: Device, threads: int) -> Any:  # noqa:
     """
     runtime = onnx_runtime()
     providers = _providers(runtime, device)
-    strict = device in _STRICT
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3 if not strict else 4  # the exception says it already
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if strict:
-        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    if device in _STRICT:
+        return _open_strictly(runtime, content, providers, device=device, threads=threads)
     try:
-        session = runtime.InferenceSession(content, options, providers=providers)
+        return runtime.InferenceSession(content, _options(runtime, threads), providers=providers)
     except runtime_errors() as error:
-        if strict:
-            raise RuntimeUnavailableError(f"device {device!r} cannot run it: {error}") from error
         raise GraphRejectedError(f"ONNX Runtime does not accept the graph: {error}") from error
-    if strict and providers[0] not in session.get_providers():
-        raise RuntimeUnavailableError(
-            f"device {device!r} was asked for, but the graph runs on {session.get_providers()}"
-        )
-    return session
+
+
+def heavy_on_cpu(placement: Iterable[tuple[str, str]]) -> list[str]:
+    """Return the operators that a GPU was chosen for and that the CPU computes nevertheless.
+
+    ONNX Runtime leaves the arithmetic of shapes on the CPU on purpose; that costs nothing.
+
+    Args:
+        placement: Provider and operator type of each node.
+    """
+    return sorted({operator for where, operator in placement if where == _CPU} & _HEAVY)
 
 
 def runtime_errors() -> tuple[type[Exception], ...]:
@@ -112,6 +131,57 @@ def runtime_errors() -> tuple[type[Exception], ...]:
     state = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
     named = [getattr(state, name) for name in _RUNTIME_ERRORS if hasattr(state, name)]
     return (*named, ValueError, RuntimeError)
+
+
+def _open_strictly(
+    runtime: ModuleType, content: bytes, providers: list[str], *, device: Device, threads: int
+) -> Any:  # noqa: ANN401 - onnxruntime is untyped
+    """Load on a GPU or not at all: every node there, or all but the arithmetic of shapes."""
+
+    def load(setting: str) -> Any:  # noqa: ANN401 - onnxruntime is untyped
+        options = _options(runtime, threads)
+        options.log_severity_level = _SILENT  # the exception says it
+        options.add_session_config_entry(setting, "1")
+        return runtime.InferenceSession(content, options, providers=providers)
+
+    try:
+        session, whole = load("session.disable_cpu_ep_fallback"), True
+    except runtime_errors():
+        try:
+            session, whole = load("session.record_ep_graph_assignment_info"), False
+        except runtime_errors() as error:
+            raise RuntimeUnavailableError(f"device {device!r} cannot run it: {error}") from error
+    if session.get_providers()[0] != providers[0]:
+        raise RuntimeUnavailableError(
+            f"device {device!r} was asked for, but the graph runs on {session.get_providers()}"
+        )
+    if not whole and (heavy := heavy_on_cpu(_placement(session))):
+        raise RuntimeUnavailableError(
+            f"device {device!r} was asked for, but the CPU would compute {', '.join(heavy)}"
+        )
+    return session
+
+
+def _placement(session: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - onnxruntime is untyped
+    """Return each node's provider and operator, as the session recorded it."""
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        raise RuntimeUnavailableError(
+            "this ONNX Runtime cannot tell which nodes would run on the CPU; install a newer one"
+        )
+    return [
+        (part.ep_name, node.op_type)
+        for part in session.get_provider_graph_assignment_info()
+        for node in part.get_nodes()
+    ]
+
+
+def _options(runtime: ModuleType, threads: int) -> Any:  # noqa: ANN401 - onnxruntime is untyped
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ERRORS
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
 
 
 def _providers(runtime: ModuleType, device: Device) -> list[str]:

@@ -57,12 +57,32 @@ def test_the_cpu_is_used_when_asked_for(content: bytes) -> None:
     assert opened.get_providers() == ["CPUExecutionProvider"]
 
 
+def test_shape_arithmetic_may_stay_on_the_cpu_and_work_may_not() -> None:
+    cpu, cuda = "CPUExecutionProvider", "CUDAExecutionProvider"
+    shapes = [(cpu, "Shape"), (cpu, "Concat"), (cpu, "Gather")]
+
+    assert providers.heavy_on_cpu([(cuda, "Conv"), (cuda, "Gemm"), *shapes]) == []
+    assert ["Conv", "Gemm"] == providers.heavy_on_cpu([(cpu, "Gemm"), (cpu, "Conv"), *shapes])
+
+
+def test_where_each_node_runs_is_known(content: bytes) -> None:
+    """The check above rests on this record of ONNX Runtime's."""
+    runtime = providers.onnx_runtime()
+    options = runtime.SessionOptions()
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+    assert {"Conv", "Gemm", "Relu", "Softmax"} <= set(
+        providers.heavy_on_cpu(providers._placement(session))
+    )
+
+
 @pytest.mark.skipif(has_gpu(), reason="a GPU answers here")
 @pytest.mark.parametrize("device", ["cuda", "tensorrt"])
 def test_a_gpu_that_is_not_there_is_an_error_not_a_cpu(
     content: bytes, device: providers.Device
 ) -> None:
-    with pytest.raises(RuntimeUnavailableError, match=device):
+    with pytest.raises(RuntimeUnavailableError, match=r"runs on .*CPUExecutionProvider"):
         providers.open_graph(content, device=device, threads=1)
 
 
