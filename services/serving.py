@@ -1,29 +1,19 @@
-"""How the gateway is started: one BentoML server in a process of its own."""
+"""The command lines of the processes that serve: the gateway, and the auditor beside it."""
 
 import sys
 
-from services import settings
 from services.settings import Settings
 
-TARGET = "services.gateway:Gateway"
 
-
-def command(chosen: Settings) -> list[str]:
-    """Return the command line of the server."""
+def gateway(chosen: Settings) -> list[str]:
+    """Return the command line of the BentoML server."""
     return [
-        *(sys.executable, "-m", "bentoml", "serve", TARGET),
+        *(sys.executable, "-m", "bentoml", "serve", "services.gateway:Gateway"),
         *("--host", chosen.host, "--port", str(chosen.port)),
     ]
 
 
-def environment(chosen: Settings) -> dict[str, str]:
-    """Return the server's environment: this process's, the settings, and BentoML's own switches.
-
-    Two servers must not share a BENTOML_HOME: the second wipes the first one's metrics.
-    """
-    return {
-        **settings.inherited(),
-        **settings.environment(chosen),
-        "BENTOML_HOME": str((chosen.home / "bentoml").absolute()),
-        "BENTOML_DO_NOT_TRACK": "True",  # "1" would not opt out
-    }
+def companions(chosen: Settings) -> list[list[str]]:
+    """Return the command lines of what runs beside the gateway."""
+    audited = chosen.auditor and chosen.recording != "off"
+    return [[sys.executable, "-m", "services.auditor"]] if audited else []

@@ -87,6 +87,8 @@ class Settings(BaseModel):
     chain_key: Path = Field(default_factory=lambda known: known["home"] / "chain.key")
     """File with the secret that seals the audit trail, made when missing. Default: `chain.key` in
     `home`."""
+    auditor: bool = True
+    """Whether `rightly up` and `rightly serve` run the auditor beside the gateway."""
     audit_host: str = "127.0.0.1"
     """Address of the auditor's metrics."""
     audit_port: int = Field(default=3001, ge=0, le=65535)

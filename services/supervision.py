@@ -1,7 +1,8 @@
 """Child processes that stand and fall together with their parent.
 
 Signals are forwarded, the first child that ends takes the others along, and the kernel ends a
-child whose parent was killed, so that no server is left behind on a port.
+child whose parent was killed, so that no server is left behind on a port. A companion is started
+again where it ends by itself: serving does not end because something beside it did.
 """
 
 import ctypes
@@ -26,7 +27,9 @@ def run(
     *,
     environment: Mapping[str, str],
     folder: Path,
+    companions: Sequence[Sequence[str]] = (),
     grace_seconds: float = 15.0,
+    pause_seconds: float = 2.0,
 ) -> int:
     """Run commands side by side until the first one ends or a signal ends them.
 
@@ -34,22 +37,28 @@ def run(
         commands: Program and arguments of each.
         environment: Of every child, as a whole.
         folder: Where they run.
+        companions: Likewise, but each is started again when it ends by itself.
         grace_seconds: How long a child may take to end by itself before it is killed.
+        pause_seconds: How long a companion stays down before it is started again.
 
     Returns:
         The exit status of the first that ended; 128 + n where signal n ended it.
     """
-    children: list[subprocess.Popen[bytes]] = []
-    with _forwarding(children):
+    leading = [_Child(each, environment, folder) for each in commands]
+    beside = [_Child(each, environment, folder) for each in companions]
+    everyone = [*leading, *beside]
+    with _forwarding(everyone) as ending:
         try:
-            for command in commands:
-                child = _start(command, environment, folder)
-                children.append(child)
-            while all(child.poll() is None for child in children):
+            for child in everyone:
+                child.start()
+            while all(child.status() is None for child in leading):
                 time.sleep(_LOOK_SECONDS)
-            ended = next(child.returncode for child in children if child.returncode is not None)
+                if not ending:
+                    for child in beside:
+                        child.revive(pause_seconds)
+            ended = next(child.status() or 0 for child in leading if child.status() is not None)
         finally:
-            _end(children, grace_seconds)
+            _end([child.process for child in everyone if child.process], grace_seconds)
     return ended if ended >= 0 else 128 - ended
 
 
@@ -67,34 +76,58 @@ def become(command: Sequence[str], *, environment: Mapping[str, str], folder: Pa
     os.execve(command[0], list(command), dict(environment))  # noqa: S606 - our own command
 
 
-def _start(
-    command: Sequence[str], environment: Mapping[str, str], folder: Path
-) -> subprocess.Popen[bytes]:
-    libc = ctypes.CDLL(None)
+class _Child:
+    """A command and the process that runs it now."""
 
-    def die_with_parent() -> None:
-        libc.prctl(_PARENT_DEATH_SIGNAL, signal.SIGTERM)
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str], folder: Path
+    ) -> None:
+        self.command, self.environment, self.folder = command, environment, folder
+        self.process: subprocess.Popen[bytes] | None = None
+        self.down_since: float | None = None
 
-    return subprocess.Popen(  # noqa: S603 - our own commands
-        command,
-        env=dict(environment),
-        cwd=folder,
-        start_new_session=True,  # a terminal's Ctrl-C reaches them once, through us
-        preexec_fn=die_with_parent,  # noqa: PLW1509 - one thread here, and one system call
-    )
+    def start(self) -> None:
+        libc = ctypes.CDLL(None)
+
+        def die_with_parent() -> None:
+            libc.prctl(_PARENT_DEATH_SIGNAL, signal.SIGTERM)
+
+        self.down_since = None
+        self.process = subprocess.Popen(  # noqa: S603 - our own commands
+            self.command,
+            env=dict(self.environment),
+            cwd=self.folder,
+            start_new_session=True,  # a terminal's Ctrl-C reaches them once, through us
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - one thread here, and one system call
+        )
+
+    def status(self) -> int | None:
+        """Return the exit status; None while it runs."""
+        return self.process.poll() if self.process else None
+
+    def revive(self, pause_seconds: float) -> None:
+        """Start it again if it has been down for the pause."""
+        if self.status() is None:
+            return
+        self.down_since = self.down_since or time.monotonic()
+        if time.monotonic() - self.down_since >= pause_seconds:
+            self.start()
 
 
 @contextmanager
-def _forwarding(children: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
-    """Pass signals on to the children meanwhile."""
+def _forwarding(children: Sequence[_Child]) -> Iterator[list[int]]:
+    """Pass signals on to the children meanwhile; yield the list of those that came."""
+    came: list[int] = []
 
     def forward(number: int, _frame: FrameType | None) -> None:
+        came.append(number)
         for child in children:
-            child.send_signal(number)
+            if child.process:
+                child.process.send_signal(number)
 
     before = {number: signal.signal(number, forward) for number in _FORWARDED}
     try:
-        yield
+        yield came
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

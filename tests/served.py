@@ -13,7 +13,7 @@ from time import monotonic, sleep
 from typing import Any
 
 from models.registry import Registry
-from services import clock, serving
+from services import clock, serving, settings
 from services.settings import Settings
 from tests import graphs
 
@@ -103,9 +103,9 @@ def serve(home: Path, registry: Registry, **chosen: object) -> Iterator[Server]:
     port, log = free_port(), home / "server.log"
     options = {"default_model": MODEL, "device": "cpu", "threads": 1, **chosen}
     wanted = Settings(home=home, registry=registry.root, port=port, **options)
-    environ = serving.environment(wanted) | {"PYTHONPATH": str(Path.cwd())}
+    environ = settings.serving_environment(wanted) | {"PYTHONPATH": str(Path.cwd())}
     with log.open("wb") as sink:
-        process = subprocess.Popen(serving.command(wanted), env=environ, stdout=sink, stderr=sink)
+        process = subprocess.Popen(serving.gateway(wanted), env=environ, stdout=sink, stderr=sink)
     server = Server(port, wanted, registry, process, log)
     try:
         _wait_until_up(server)

@@ -1,13 +1,12 @@
-"""`rightly serve`: the gateway as a child process."""
+"""`rightly serve`: the gateway and the auditor as child processes."""
 
 import socket
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from services import settings, supervision
+from services import serving, settings, supervision
 from services.commands import terminal
 from services.settings import Settings
 
@@ -17,25 +16,10 @@ Workers = Annotated[int | None, typer.Option(help="Serving processes. Setting: w
 
 
 def serve(*, host: Host = None, port: Port = None, workers: Workers = None) -> None:
-    """Serve the champions of the registry as they are."""
+    """Serve the champions of the registry as they are, with the auditor beside them."""
     chosen = chosen_settings(host, port, workers)
     check_free(chosen)
     run_gateway(chosen)
-
-
-def command(chosen: Settings) -> list[str]:
-    """Return the command line of the gateway's process."""
-    return [
-        sys.executable,
-        "-m",
-        "bentoml",
-        "serve",
-        "services.gateway:Gateway",
-        "--host",
-        chosen.host,
-        "--port",
-        str(chosen.port),
-    ]
 
 
 def code_folder() -> Path:
@@ -44,11 +28,12 @@ def code_folder() -> Path:
 
 
 def run_gateway(chosen: Settings) -> None:
-    """Run the gateway until it ends or a signal ends it, then end with its status."""
+    """Run the gateway, and the auditor beside it, until the gateway or a signal ends it."""
     chosen.home.mkdir(parents=True, exist_ok=True)
     terminal.say(f"answering on http://{chosen.host}:{chosen.port}, Ctrl-C ends it")
     status = supervision.run(
-        [command(chosen)],
+        [serving.gateway(chosen)],
+        companions=serving.companions(chosen),
         environment=settings.serving_environment(chosen),
         folder=code_folder(),
     )

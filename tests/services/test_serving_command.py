@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from models.registry import Registry
 from services import cli, settings
+from services import serving as processes
 from services.commands import serving
 from tests import graphs
 
@@ -48,6 +49,7 @@ def server(home: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
         "PYTHONPATH": str(serving.code_folder()),
         "RIGHTLY_HOME": "../var",
         "RIGHTLY_DEFAULT_MODEL": "tiny",
+        "RIGHTLY_AUDIT_PORT": "0",
     }
     command = [sys.executable, "-P", "-m", "services.cli", "serve", "--port", str(port)]
     child = subprocess.Popen(command, env=environment, cwd=folder)
@@ -103,8 +105,9 @@ def test_up_serves_the_champion_that_there_is(
     monkeypatch.setenv("RIGHTLY_HOME", str(home))
     monkeypatch.setenv("RIGHTLY_DEFAULT_MODEL", model)
     monkeypatch.setattr(
-        serving, "command", lambda _: [sys.executable, "-c", "raise SystemExit(3)"]
+        processes, "gateway", lambda _: [sys.executable, "-c", "raise SystemExit(3)"]
     )
+    monkeypatch.setenv("RIGHTLY_AUDITOR", "false")
 
     result = CliRunner().invoke(cli.app, ["up", "--port", str(free_port())])
 

@@ -128,3 +128,39 @@ def test_a_process_becomes_another_under_its_own_number(tmp_path: Path) -> None:
 
     assert first[0] == "first"
     assert ["second", first[1], str(tmp_path)] == second
+
+
+def test_a_companion_is_started_again_and_ends_with_the_first(tmp_path: Path) -> None:
+    tally = tmp_path / "tally"
+    companion = f"import pathlib; open({str(tally)!r}, 'a').write('x')"
+    leader = (
+        f"import pathlib, time\ntally = pathlib.Path({str(tally)!r})\n"
+        "while not tally.exists() or len(tally.read_text()) < 3: time.sleep(.02)"
+    )
+
+    status = supervision.run(
+        [[sys.executable, "-c", leader]],
+        companions=[[sys.executable, "-c", companion]],
+        environment=dict(os.environ),
+        folder=Path.cwd(),
+        pause_seconds=0.05,
+    )
+
+    assert status == 0
+    assert len(tally.read_text()) >= 3
+
+
+def test_a_companion_is_ended_with_the_others(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    leader = (
+        f"import pathlib, time\nwhile not pathlib.Path({str(said)!r}).exists(): time.sleep(.01)"
+    )
+
+    supervision.run(
+        [[sys.executable, "-c", leader]],
+        companions=[[sys.executable, "-c", OBEDIENT, str(said)]],
+        environment=dict(os.environ),
+        folder=Path.cwd(),
+    )
+
+    assert said.read_text() == str(int(signal.SIGTERM))
