@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import typer
 
-from services.commands import asking, making, serving, up, versions
+from services.commands import asking, learning, making, serving, up, versions
 from services.commands.terminal import ReadableGroup
 
 app = typer.Typer(
@@ -28,6 +28,9 @@ VERBS: dict[str, Callable[..., None]] = {
     "predict": asking.predict,
     "samples": asking.samples,
     "export": making.export,
+    "train": learning.train,
+    "evaluate": learning.evaluate,
+    "compare": learning.compare,
 }
 MODELS_VERBS: dict[str, Callable[..., None]] = {
     "list": versions.list_models,

@@ -1,0 +1,121 @@
+"""A recipe: everything that makes a training repeatable, as one TOML file.
+
+objective = "rrr"
+architecture = "small_cnn"
+data = "photos"
+
+[options]          # the objective's
+weight = 10.0
+
+[training]         # see `optimizers.TrainingConfig`
+epochs = 20
+
+[balance]          # optional: find the weight by the ratio rule (see `balance.py`)
+ratio = 1.0
+"""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from models.errors import TrainingError
+from models.training.optimizers import TrainingConfig
+
+_TABLES = ("options", "training", "balance")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What to train, on what, and how.
+
+    Attributes:
+        data: Folder of the data set, as given.
+        objective: Name in `methods.BY_NAME`.
+        architecture: A name of `models.architectures`, or "module:factory".
+        head: "linear" or "hidden256".
+        height: Rows of the input; None for the architecture's own.
+        width: Columns of the input; None for the architecture's own.
+        weights: What training begins with: "" for fresh weights, "imagenet" for the published
+            ones of efficientnet_lite0, or a safetensors file of the same architecture.
+        options: Of the objective.
+        training: Of the trainer.
+        balance: `ratio` and `warm_up` of the ratio rule; None keeps the objective's weight.
+    """
+
+    data: str
+    objective: str = "erm"
+    architecture: str = "small_cnn"
+    head: str = "linear"
+    height: int | None = None
+    width: int | None = None
+    weights: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    balance: Mapping[str, Any] | None = None
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return the recipe as plain values, without what is left open."""
+        plain = asdict(self)
+        plain["training"] = {k: v for k, v in plain["training"].items() if v is not None}
+        return {key: value for key, value in plain.items() if value is not None}
+
+    def to_toml(self) -> str:
+        """Return the recipe as TOML; `parse` reads it back as it was."""
+        plain = self.to_mapping()
+        lines = [
+            f"{key} = {_literal(value)}" for key, value in plain.items() if key not in _TABLES
+        ]
+        for table in _TABLES:
+            if plain.get(table):
+                lines += ["", f"[{table}]"]
+                lines += [f"{key} = {_literal(value)}" for key, value in plain[table].items()]
+        return "\n".join(lines) + "\n"
+
+
+def read(path: Path) -> Recipe:
+    """Read a recipe; a relative `data` folder is relative to the file.
+
+    Raises:
+        TrainingError: Naming what is wrong in the file.
+    """
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise TrainingError(f"{path} cannot be read as TOML: {error}") from error
+    if "data" in content:
+        content["data"] = str((path.parent / str(content["data"])).resolve())
+    return parse(content)
+
+
+def parse(content: Mapping[str, Any]) -> Recipe:
+    """Return the recipe that plain values describe.
+
+    Raises:
+        TrainingError: If a name is unknown or a value has the wrong type.
+    """
+    _refuse_unknown(content, {each.name for each in fields(Recipe)}, "the recipe")
+    if not content.get("data"):
+        raise TrainingError("the recipe names no data")
+    values = dict(content)
+    training = dict(values.pop("training", {}))
+    _refuse_unknown(training, {each.name for each in fields(TrainingConfig)}, "[training]")
+    if values.get("balance") is not None:
+        _refuse_unknown(values["balance"], {"ratio", "warm_up"}, "[balance]")
+    try:
+        return Recipe(**values, training=TrainingConfig(**training))
+    except TypeError as error:
+        raise TrainingError(f"the recipe cannot be used: {error}") from error
+
+
+def _refuse_unknown(given: Mapping[str, Any], known: set[str], where: str) -> None:
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise TrainingError(f"{where} has no {unknown[0]!r}; it has {', '.join(sorted(known))}")
+
+
+def _literal(value: Any) -> str:  # noqa: ANN401  # whatever TOML holds
+    """Write one value; JSON's strings, numbers, booleans and lists are TOML's."""
+    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)

@@ -1,0 +1,251 @@
+"""`rightly train`, `rightly evaluate`, `rightly compare`."""
+
+import json as json_module
+import tempfile
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from audit.evaluation.scorecards import LabelledSet, Scorecard
+from models.cards import CardFields, Lineage
+from models.errors import TrainingError
+from models.registry import Registry, Version
+from services import clock, scorecard_pages, scoring, settings
+from services.commands import terminal, versions
+
+if TYPE_CHECKING:  # torch loads only where something is really trained
+    from models.training.recipes import Recipe
+    from models.training.running import Trained
+
+_PARITY_IMAGES = 32
+
+Data = Annotated[Path, typer.Option(help="Folder with a manifest.csv, or a folder per class.")]
+Split = Annotated[str, typer.Option(help="train, val, test, or all.")]
+
+
+def train(
+    *,
+    recipe: Annotated[
+        Path | None, typer.Option(help="A TOML recipe; the options below change it.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with a manifest.csv, or a folder per class.")
+    ] = None,
+    objective: Annotated[
+        str | None, typer.Option(help="How to learn: erm, rrr, gradcam_penalty, counterexamples …")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE of the objective; repeatable.")
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="NAME=VALUE of the training, for example epochs=20."),
+    ] = None,
+    architecture: Annotated[
+        str | None, typer.Option(help="small_cnn, resnet18, …, or your own module:factory.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Begin with these: imagenet, or a safetensors file.")
+    ] = None,
+    balance: Annotated[
+        bool, typer.Option("--balance", help="Find the weight by the ratio rule.")
+    ] = False,
+    search: Annotated[
+        int, typer.Option(help="Search weight and learning rate with so many trainings.", min=0)
+    ] = 0,
+    to: Annotated[
+        Path, typer.Option(help="Folder for weights, recipe, history and checkpoint.")
+    ] = Path("training"),
+    name: Annotated[
+        str | None, typer.Option(help="File the result as a version of this model.")
+    ] = None,
+    promote: versions.Promote = None,
+) -> None:
+    """Train a classifier, from labels alone or from labels and regions."""
+    changes = {
+        "data": None if data is None else str(data),
+        "objective": objective,
+        "architecture": architecture,
+        "weights": weights,
+        "balance": {"ratio": 1.0} if balance else None,
+    }
+    chosen = _recipe(recipe, changes, _pairs(option), _pairs(setting))
+    with terminal.progress() as report:
+        trained = _train(chosen, search, to, report)
+    best = trained.result.history[trained.result.best_epoch - 1]
+    values = ", ".join(f"{key} {value:.4f}" for key, value in (best.validation or {}).items())
+    terminal.say(f"epoch {best.epoch} of {best.epochs}, on the validation split: {values}")
+    terminal.say(f"{to}: weights.safetensors, recipe.toml, history.json")
+    if name is not None:
+        with terminal.progress() as report:
+            report("exporting, comparing with torch", 0.1)
+            registry = versions.opened()
+            found = _file(registry, name, trained)
+        versions.filed(registry, found, promote=promote, reason=f"trained by {chosen.objective}")
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="The model: NAME, or NAME@VERSION.")],
+    *,
+    data: Data,
+    split: Split = "test",
+    html: Annotated[Path | None, typer.Option(help="Write a page with example images.")] = None,
+    json: versions.Json = False,
+) -> None:
+    """Say what a version is worth on a labelled set, with intervals."""
+    card, rows, served = _scored(model, data, split)
+    if html is not None:
+        html.write_text(scorecard_pages.page(card, rows, served), "utf-8")
+    if json:
+        terminal.print_json(card.to_json())
+        return
+    table = terminal.table(f"{card.model} on {card.dataset}", "measure", "value", "", "images")
+    for line in scorecard_pages.lines(card):
+        value = scorecard_pages.shown(line.value).replace("[", r"\[")
+        table.add_row(line.name, value, line.note, str(line.value.observations))
+    terminal.console.print(table)
+
+
+def compare(
+    first: Annotated[str, typer.Argument(help="A model: NAME, or NAME@VERSION.")],
+    second: Annotated[str, typer.Argument(help="Another.")],
+    *,
+    data: Data,
+    split: Split = "test",
+    json: versions.Json = False,
+) -> None:
+    """Put two versions side by side on the same labelled set."""
+    cards = [_scored(each, data, split)[0] for each in (first, second)]
+    if json:
+        terminal.print_json([each.to_json() for each in cards])
+        return
+    title = f"{cards[0].dataset}, {cards[0].observations} images"
+    table = terminal.table(title, "measure", cards[0].model, cards[1].model, "difference", "")
+    others = {line.name: line for line in scorecard_pages.lines(cards[1])}
+    for line in scorecard_pages.lines(cards[0]):
+        other = others.get(line.name)
+        if other is None:
+            continue
+        apart = line.value.low > other.value.high or other.value.low > line.value.high
+        table.add_row(
+            line.name,
+            scorecard_pages.shown(line.value).replace("[", r"\["),
+            scorecard_pages.shown(other.value).replace("[", r"\["),
+            f"{other.value.value - line.value.value:+.3f}",
+            "intervals apart" if apart else line.note,
+        )
+    terminal.console.print(table)
+
+
+def _recipe(
+    path: Path | None,
+    changes: dict[str, Any],
+    options: dict[str, Any],
+    training: dict[str, Any],
+) -> "Recipe":
+    """Return the recipe of a file with what the command line changes."""
+    from models.training import recipes
+
+    content = {} if path is None else recipes.read(path).to_mapping()
+    if changes["objective"] not in {None, content.get("objective")}:
+        content.pop("options", None)  # another objective has other options
+    content |= {key: value for key, value in changes.items() if value is not None}
+    content["options"] = {**content.get("options", {}), **options}
+    content["training"] = {**content.get("training", {}), **training}
+    return recipes.parse(content)
+
+
+def _train(recipe: "Recipe", trials: int, to: Path, report: terminal.Report) -> "Trained":
+    """Search if asked, train, and write everything down."""
+    from models.architectures import save_weights
+    from models.training import running
+    from models.training.search import search
+    from models.training.trainer import Event
+
+    if trials:
+        recipe, _ = search(
+            recipe,
+            trials,
+            progress=lambda done, trial: report(
+                f"trial {done} of {trials}: {trial.value:.4f}", done / (trials + 1)
+            ),
+        )
+    steps = replace(recipe, training=replace(recipe.training, report_every=10))
+
+    def told(event: Event) -> None:
+        words = f"epoch {event.epoch} of {event.epochs}, loss {event.terms['total']:.4f}"
+        report(words, event.step / event.steps)
+
+    report("reading the images", 0.0)
+    trained = running.run(steps, progress=told, checkpoint=to / "checkpoint")
+    save_weights(trained.classifier, to / "weights.safetensors")
+    (to / "recipe.toml").write_text(trained.recipe.to_toml(), "utf-8")
+    history = {
+        "provenance": dict(trained.result.provenance),
+        "best_epoch": trained.result.best_epoch,
+        "history": [asdict(each) for each in trained.result.history],
+    }
+    (to / "history.json").write_text(json_module.dumps(history, indent=1), "utf-8")
+    return trained
+
+
+def _file(registry: Registry, name: str, trained: "Trained") -> Version:
+    """Export what was trained and file it as a version."""
+    from models.export import export
+
+    images = trained.splits["val"].images[:_PARITY_IMAGES]
+    best = trained.result.history[trained.result.best_epoch - 1]
+    with tempfile.TemporaryDirectory() as draft:
+        parity = export(trained.classifier, Path(draft), samples=images.astype("uint8"))
+        fields = CardFields(
+            measures={
+                f"validation_{key}": round(value, 4)
+                for key, value in (best.validation or {}).items()
+            },
+            lineage=Lineage(
+                dataset=trained.splits["train"].digest,
+                recipe=trained.recipe.to_mapping(),
+                seeds=(trained.recipe.training.seed,),
+            ),
+            parity=parity.to_mapping(),
+        )
+        return registry.add(name, Path(draft), fields, now=clock.now())
+
+
+def _scored(
+    model: str, data: Path, split: str
+) -> tuple[Scorecard, LabelledSet, scoring.ServedClassifier]:
+    """Return a version's scorecard, the set, and the classifier."""
+    name, _, number = model.partition("@")
+    if number and not number.isdigit():
+        raise TrainingError(f"{model!r} is neither NAME nor NAME@VERSION")
+    registry = versions.opened()
+    found = versions.find(registry, name, int(number) if number else None)
+    registry.verify(found)
+    from models.runtime import Session
+
+    chosen = settings.load()
+    with terminal.progress() as report:
+        report(f"loading {found.ref.name} version {found.ref.version}", 0.1)
+        session = Session.open(found.folder, device=chosen.device, threads=chosen.threads)
+        report("reading the images", 0.2)
+        rows = scoring.read_set(session, data, split)
+        report(f"asking about {len(rows.labels)} images", 0.4)
+        card = scoring.score(session, rows, model=f"{found.ref.name}@{found.ref.version}")
+    return card, rows, scoring.ServedClassifier(session)
+
+
+def _pairs(given: list[str] | None) -> dict[str, Any]:
+    """Read NAME=VALUE; numbers, booleans and lists as in JSON, anything else is text."""
+    pairs = {}
+    for each in given or []:
+        name, equals, value = each.partition("=")
+        if not equals:
+            raise TrainingError(f"{each!r} is not NAME=VALUE")
+        try:
+            pairs[name] = json_module.loads(value)
+        except ValueError:
+            pairs[name] = value
+    return pairs

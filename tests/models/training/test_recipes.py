@@ -1,0 +1,104 @@
+"""Recipes: what is written is what is run."""
+
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from models.architectures import save_weights
+from models.errors import TrainingError
+from models.training import recipes, running
+from models.training.optimizers import TrainingConfig
+from models.training.recipes import Recipe
+from models.training.search import search
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Bright and dark images with a region each."""
+    draw = np.random.default_rng(0)
+    for split, count in (("train", 8), ("val", 4), ("test", 4)):
+        for label, base in (("dark", 0), ("bright", 120)):
+            for number in range(count):
+                path = tmp_path / "set" / split / label / f"{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                pixels = draw.integers(base, base + 100, (28, 28, 3)).astype(np.uint8)
+                Image.fromarray(pixels).save(path)
+                region = np.zeros((28, 28), np.uint8)
+                region[6:22, 6:22] = 255
+                mask = tmp_path / "set" / "regions" / split / label / f"{number}.png"
+                mask.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(region).save(mask)
+    return tmp_path / "set"
+
+
+def recipe(folder: Path, **changes: object) -> Recipe:
+    config = TrainingConfig(epochs=1, batch_size=4, device="cpu")
+    return Recipe(**({"data": str(folder), "objective": "rrr", "training": config} | changes))
+
+
+def test_a_recipe_survives_being_written_and_read(tmp_path: Path) -> None:
+    given = recipe(
+        tmp_path, options={"weight": 3.5, "scalar": "random_sign"}, balance={"ratio": 2.0}
+    )
+    (tmp_path / "recipe.toml").write_text(given.to_toml())
+
+    assert recipes.read(tmp_path / "recipe.toml") == given
+    assert tomllib.loads(given.to_toml())["training"]["epochs"] == 1
+
+
+def test_a_data_folder_is_relative_to_the_recipe(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text('data = "photos"\n')
+
+    assert recipes.read(tmp_path / "recipe.toml").data == str(tmp_path / "photos")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("objective = 'rrr'", "names no data"),
+        ("data = 'x'\nobjectiv = 'rrr'", "no 'objectiv'; it has architecture, balance"),
+        ("data = 'x'\n[training]\nepoch = 3", r"\[training\] has no 'epoch'"),
+        ("data = 'x'\n[balance]\nrate = 3", r"\[balance\] has no 'rate'"),
+        ("data = ", "cannot be read as TOML"),
+    ],
+)
+def test_a_recipe_that_cannot_be_used_says_why(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "recipe.toml").write_text(content)
+
+    with pytest.raises(TrainingError, match=message):
+        recipes.read(tmp_path / "recipe.toml")
+
+
+def test_running_a_balanced_recipe_writes_down_the_weight(folder: Path) -> None:
+    trained = running.run(recipe(folder, balance={"ratio": 1.0, "warm_up": 0}))
+
+    assert trained.recipe.balance is None
+    assert trained.recipe.options["weight"] > 0
+    assert set(trained.splits) == {"train", "val", "test"}
+    again = running.run(trained.recipe)
+    assert again.result.history[0].terms["total"] == trained.result.history[0].terms["total"]
+
+
+def test_weights_of_a_former_training_are_taken_up(folder: Path, tmp_path: Path) -> None:
+    first = running.run(recipe(folder, objective="erm"))
+    save_weights(first.classifier, tmp_path / "weights.safetensors")
+    built = running.build(
+        recipe(folder, weights=str(tmp_path / "weights.safetensors")), ("bright", "dark")
+    )
+
+    assert (built.network[0].weight == first.classifier.network[0].weight).all()
+    with pytest.raises(TrainingError, match="no weights at nowhere"):
+        running.build(recipe(folder, weights="nowhere"), ("bright", "dark"))
+
+
+def test_the_search_keeps_the_largest_weight_that_costs_nothing(folder: Path) -> None:
+    pytest.importorskip("optuna", reason="pip install 'rightly[search]'")
+    chosen, trials = search(recipe(folder), 3, tolerance=1.0)
+
+    assert len(trials) == 3
+    assert chosen.options["weight"] == max(each.recipe.options["weight"] for each in trials)
+    with pytest.raises(TrainingError, match="erm has no weight"):
+        search(recipe(folder, objective="erm"), 1)
