@@ -12,6 +12,9 @@ AuditError
 │   └── DetectorStateError    a stored state is not one of this detector
 ├── ProbeError                an intervention cannot be made or read
 ├── EvaluationError           a set or a classifier's answers to it cannot be scored
+├── GateError                 two models cannot be compared, or a margin is none
+├── PlanError                 a change-control plan cannot be read
+│   └── OutsidePlanError      what is asked for lies outside the plan
 ├── TransitionError           an alarm cannot take this step of its life
 ├── JournalError              an entry cannot be written or trusted
 │   └── JournalUnavailableError   nothing can be written now: answer nothing
@@ -66,6 +69,18 @@ class EvaluationError(AuditError):
 
 class ProbeError(AuditError):
     """An intervention cannot be made or read."""
+
+
+class GateError(AuditError):
+    """Two models cannot be compared as asked, or a margin is none."""
+
+
+class PlanError(AuditError):
+    """A change-control plan cannot be read."""
+
+
+class OutsidePlanError(PlanError):
+    """What is asked for lies outside the change-control plan."""
 
 
 class TransitionError(AuditError):

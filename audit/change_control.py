@@ -1,0 +1,293 @@
+"""The change-control plan: what a retraining may change, on what, how often, and who agrees.
+
+The plan is a file under version control, not a setting that drifts. Its digest is stored with
+every promotion, so that it can be told later which rules were in force, and whatever it does not
+allow is refused with a sentence that names the rule.
+"""
+
+import hashlib
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
+
+from audit.errors import GateError, OutsidePlanError, PlanError
+from audit.gate import Margins
+from audit.policy import PastRequest
+
+DEFAULT = Path(__file__).with_name("change_control.toml")
+
+Approval = Literal["rule", "one", "two"]
+Source = Literal["base", "labels", "regions", "reviews"]
+_Section = TypeVar("_Section")
+_NEEDED: Mapping[Approval, int] = {"rule": 0, "one": 1, "two": 2}
+_WINDOW = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class MayChange:
+    """What may differ between champion and candidate.
+
+    Attributes:
+        weights: The weights; without it nothing can be retrained.
+        objective: Names of the ways of learning that are allowed.
+        architecture: The network itself.
+        classes: The classes or their order.
+        hyperparameters: Names of the numbers that a request may set.
+    """
+
+    weights: bool
+    objective: tuple[str, ...]
+    architecture: bool
+    classes: bool
+    hyperparameters: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DataRules:
+    """What may be learnt from.
+
+    Attributes:
+        sources: "base" for what the champion learnt from; labels, regions and reviews from the
+            audit store.
+        fewest_annotated: Rows with a region or review that a training needs.
+        largest_share_per_actor: Largest share of the collected annotations by one person, (0, 1].
+        refuse_locked_rows: Whether a row of the locked set among the training rows ends it.
+    """
+
+    sources: tuple[Source, ...]
+    fewest_annotated: int
+    largest_share_per_actor: float
+    refuse_locked_rows: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Frequency:
+    """How often a model may be retrained.
+
+    Attributes:
+        cool_down_hours: Least hours between two retrainings.
+        most_per_30_days: Most retrainings in 30 days.
+    """
+
+    cool_down_hours: float
+    most_per_30_days: int
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRule:
+    """Who must agree after the gate has passed a candidate.
+
+    Attributes:
+        by: "rule" for nobody more, "one" or "two" for so many different persons.
+    """
+
+    by: Approval
+
+    @property
+    def persons(self) -> int:
+        """How many different persons must agree."""
+        return _NEEDED[self.by]
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """How a new champion is watched, and how it ceases to be one.
+
+    Attributes:
+        rollback_on_alarm: Whether an alarm within the watch moves the pointer back.
+        watch_minutes: How long the new champion is watched.
+    """
+
+    rollback_on_alarm: bool
+    watch_minutes: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePlan:
+    """The whole plan.
+
+    Attributes:
+        may_change: What may differ.
+        data: What may be learnt from.
+        frequency: How often.
+        approval: Who agrees.
+        promotion: How it goes live and back.
+        margins: What the gate demands.
+        digest: "sha256:" and the digest of the file's bytes.
+    """
+
+    may_change: MayChange
+    data: DataRules
+    frequency: Frequency
+    approval: ApprovalRule
+    promotion: Promotion
+    margins: Margins
+    digest: str
+
+    def admit(
+        self,
+        *,
+        objective: str,
+        hyperparameters: Mapping[str, object],
+        requests: Sequence[PastRequest],
+        now: datetime,
+    ) -> None:
+        """Refuse a retraining that the plan does not allow.
+
+        Args:
+            objective: The way of learning that was asked for.
+            hyperparameters: The numbers that were asked for.
+            requests: Earlier retrainings of the model.
+            now: The present.
+
+        Raises:
+            OutsidePlanError: Naming the rule.
+        """
+        allowed = self.may_change
+        if not allowed.weights:
+            raise OutsidePlanError("the plan allows no change of weights (may_change.weights)")
+        if objective not in allowed.objective:
+            raise OutsidePlanError(
+                f"objective {objective!r} is not in the plan; it allows "
+                f"{', '.join(allowed.objective)} (may_change.objective)"
+            )
+        beyond = sorted(hyperparameters.keys() - set(allowed.hyperparameters))
+        if beyond:
+            raise OutsidePlanError(
+                f"{', '.join(beyond)} may not be set (may_change.hyperparameters)"
+            )
+        self._admit_now(requests, now)
+
+    def admit_classifier(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+        """Refuse a candidate of another kind than the plan allows.
+
+        Args:
+            before: The champion's "architecture", "head" and "classes".
+            after: The candidate's.
+
+        Raises:
+            OutsidePlanError: Naming the rule.
+        """
+        for name in ("architecture", "head"):
+            if before[name] != after[name] and not self.may_change.architecture:
+                raise OutsidePlanError(
+                    f"{name} {after[name]!r} instead of {before[name]!r} (may_change.architecture)"
+                )
+        if tuple(before["classes"]) != tuple(after["classes"]) and not self.may_change.classes:
+            raise OutsidePlanError("other classes than the champion's (may_change.classes)")
+
+    def admit_data(
+        self, *, sources: Mapping[str, int], annotated: int, actors: Mapping[str, int]
+    ) -> None:
+        """Refuse training data that the plan does not allow.
+
+        Args:
+            sources: Rows by source.
+            annotated: Rows with a region or a review.
+            actors: Collected annotations by person.
+
+        Raises:
+            OutsidePlanError: Naming the rule.
+        """
+        foreign = sorted(name for name in sources if name not in self.data.sources)
+        if foreign:
+            raise OutsidePlanError(f"rows from {', '.join(foreign)} (data.sources)")
+        if annotated < self.data.fewest_annotated:
+            raise OutsidePlanError(
+                f"{annotated} annotated rows, at least {self.data.fewest_annotated} are needed "
+                "(data.fewest_annotated)"
+            )
+        total = sum(actors.values())
+        for actor, count in sorted(actors.items()):
+            if count > self.data.largest_share_per_actor * total and total > 1:
+                raise OutsidePlanError(
+                    f"{actor} made {count} of {total} annotations (data.largest_share_per_actor)"
+                )
+
+    def _admit_now(self, requests: Sequence[PastRequest], now: datetime) -> None:
+        pause = timedelta(hours=self.frequency.cool_down_hours)
+        latest = max((each.requested_at for each in requests), default=None)
+        if latest is not None and now < latest + pause:
+            until = (latest + pause).isoformat()
+            raise OutsidePlanError(f"cooling down until {until} (frequency.cool_down_hours)")
+        recent = sum(now - each.requested_at < _WINDOW for each in requests)
+        if recent >= self.frequency.most_per_30_days:
+            raise OutsidePlanError(f"{recent} retrainings in 30 days (frequency.most_per_30_days)")
+
+
+def load(path: Path = DEFAULT) -> ChangePlan:
+    """Read a plan.
+
+    Raises:
+        PlanError: If it cannot be read, or a rule is missing, unknown or out of range.
+    """
+    try:
+        content = path.read_bytes()
+        written = tomllib.loads(content.decode("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise PlanError(f"{path} cannot be read as a change-control plan: {error}") from error
+    sections = {each.name for each in fields(ChangePlan)} - {"digest"}
+    if written.keys() != sections:
+        odd = ", ".join(sorted(written.keys() ^ sections))
+        raise PlanError(f"{path}: a plan has {', '.join(sorted(sections))}; look at {odd}")
+    plan = ChangePlan(
+        may_change=_section(MayChange, written["may_change"], "may_change"),
+        data=_section(DataRules, written["data"], "data"),
+        frequency=_section(Frequency, written["frequency"], "frequency"),
+        approval=_section(ApprovalRule, written["approval"], "approval"),
+        promotion=_section(Promotion, written["promotion"], "promotion"),
+        margins=_section(Margins, written["margins"], "margins"),
+        digest="sha256:" + hashlib.sha256(content).hexdigest(),
+    )
+    _check_ranges(plan)
+    return plan
+
+
+def _section(kind: type[_Section], written: object, name: str) -> _Section:
+    """Return one table of the plan, every rule given and none unknown."""
+    if not isinstance(written, dict):
+        raise PlanError(f"{name} must be a table")
+    hints = get_type_hints(kind)
+    required = {each.name for each in fields(kind) if each.default is MISSING}  # type: ignore[arg-type]  # dataclasses only
+    odd = sorted((written.keys() - hints.keys()) | (required - written.keys()))
+    if odd:
+        raise PlanError(f"{name}: {', '.join(odd)} is missing or unknown")
+    try:
+        return kind(
+            **{key: _value(each, hints[key], f"{name}.{key}") for key, each in written.items()}
+        )
+    except GateError as error:
+        raise PlanError(f"{name}: {error}") from error
+
+
+def _value(given: object, kind: Any, where: str) -> object:  # noqa: ANN401 - types are values here
+    if kind is float and isinstance(given, int) and not isinstance(given, bool):
+        return float(given)
+    if isinstance(kind, type):
+        if type(given) is kind:
+            return given
+        raise PlanError(f"{where} must be of type {kind.__name__}, not {given!r}")
+    choices = get_args(kind)
+    if choices and choices[-1] is Ellipsis:
+        if not isinstance(given, list):
+            raise PlanError(f"{where} must be a list, not {given!r}")
+        return tuple(_value(each, choices[0], where) for each in given)
+    if given not in choices:
+        raise PlanError(f"{where} must be one of {', '.join(map(str, choices))}, not {given!r}")
+    return given
+
+
+def _check_ranges(plan: ChangePlan) -> None:
+    rules = {
+        "data.fewest_annotated": plan.data.fewest_annotated >= 0,
+        "data.largest_share_per_actor": 0 < plan.data.largest_share_per_actor <= 1,
+        "frequency.cool_down_hours": plan.frequency.cool_down_hours >= 0,
+        "frequency.most_per_30_days": plan.frequency.most_per_30_days >= 0,
+        "promotion.watch_minutes": plan.promotion.watch_minutes >= 0,
+    }
+    for name, holds in rules.items():
+        if not holds:
+            raise PlanError(f"{name} is out of range")

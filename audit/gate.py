@@ -1,0 +1,287 @@
+"""The gate: may a candidate take the champion's place? Passed or refused, always with reasons.
+
+Both models answer the same locked set, which neither has learnt from. Every rule must hold
+(an intersection-union test, so the number of rules needs no correction), and what cannot be judged
+for want of rows is refused, not waved through.
+
+References:
+    Berger (1982), "Multiparameter hypothesis testing and acceptance sampling": if every part must
+    pass a test of level α, the whole has level α.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.errors import GateError
+from audit.intervals import Estimate
+from audit.outcomes import Outcomes
+from audit.paired import Draws
+
+
+@dataclass(frozen=True, slots=True)
+class Margins:
+    """How much worse a candidate may be, and how much better it must be.
+
+    Attributes:
+        accuracy: Largest loss of accuracy over all rows, in [0, 1].
+        class_accuracy: Largest loss of accuracy of any class.
+        group_accuracy: Largest loss of accuracy of any group.
+        reliance_floor: A flip rate below this counts as none: where the candidate stays under it,
+            reliance need not fall further.
+        recall: Largest loss of activation recall.
+        excess: Largest loss of recall beyond its chance level, and of relevance mass: what a
+            heatmap that merely spreads loses.
+        uniform: Largest rise of the share of nearly uniform heatmaps.
+        uniform_entropy: From this entropy on a heatmap counts as nearly uniform.
+        calibration: Largest rise of the expected calibration error.
+        latency_ratio: Largest median latency, in multiples of the champion's.
+        latency_milliseconds: Largest median latency at all.
+        fewest: Rows of a class or group below which nothing can be said about it.
+        level: Confidence level of the two-sided intervals; a rule reads one end.
+    """
+
+    accuracy: float = 0.02
+    class_accuracy: float = 0.05
+    group_accuracy: float = 0.05
+    reliance_floor: float = 0.02
+    recall: float = 0.02
+    excess: float = 0.02
+    uniform: float = 0.05
+    uniform_entropy: float = 0.98
+    calibration: float = 0.03
+    latency_ratio: float = 1.5
+    latency_milliseconds: float = 200.0
+    fewest: int = 20
+    level: float = 0.9
+
+    def __post_init__(self) -> None:
+        shares = {k: v for k, v in asdict(self).items() if not k.startswith(("latency", "fewest"))}
+        for name, value in shares.items():
+            if not 0.0 <= value <= 1.0:
+                raise GateError(f"margin {name} is {value}; it must lie in [0, 1]")
+        if self.latency_ratio <= 0 or self.latency_milliseconds <= 0 or self.fewest < 1:
+            raise GateError("latency bounds and fewest must be positive")
+
+
+@dataclass(frozen=True, slots=True)
+class Technical:
+    """What is not read off the answers.
+
+    Attributes:
+        parity: Whether the exported graph answers as the trained network does.
+        champion_milliseconds: Median latency of one image, measured beside the candidate's.
+        candidate_milliseconds: Likewise.
+    """
+
+    parity: bool
+    champion_milliseconds: float
+    candidate_milliseconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One rule and how it came out.
+
+    Attributes:
+        rule: For example "class accuracy".
+        subject: The class or group that it is about; "" for all rows.
+        passed: Whether it holds.
+        difference: Candidate minus champion with its interval; None where nothing was estimated.
+        limit: What the relevant end of the interval was compared with.
+        reason: One sentence with the figures.
+    """
+
+    rule: str
+    subject: str
+    passed: bool
+    difference: Estimate | None
+    limit: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether the candidate may be promoted.
+
+    Attributes:
+        passed: True when every check passed.
+        champion: What was to be replaced.
+        candidate: What was to replace it.
+        dataset: Digest of the locked set.
+        observations: Rows of the set.
+        seed: Of the resamples.
+        margins: What was demanded.
+        checks: Every rule.
+    """
+
+    passed: bool
+    champion: str
+    candidate: str
+    dataset: str
+    observations: int
+    seed: int
+    margins: Margins
+    checks: tuple[Check, ...] = field(default=())
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why it was refused, or that everything held; never empty."""
+        failed = tuple(each.reason for each in self.checks if not each.passed)
+        return failed or (f"all {len(self.checks)} checks passed",)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the verdict as plain values, reasons included."""
+        return {**asdict(self), "reasons": list(self.reasons)}
+
+
+def decide(
+    champion: Outcomes,
+    candidate: Outcomes,
+    technical: Technical,
+    margins: Margins,
+    *,
+    seed: int,
+) -> Verdict:
+    """Compare candidate and champion on one locked set.
+
+    Args:
+        champion: The champion's answers.
+        candidate: The candidate's answers to the same rows.
+        technical: Parity and latency.
+        margins: What is demanded.
+        seed: Of the resamples.
+
+    Raises:
+        GateError: If the two were not asked the same rows.
+    """
+    champion.require_comparable(candidate)
+    draws = Draws(champion.units, seed, level=margins.level)
+    checks = (
+        *_accuracy(champion, candidate, draws, margins),
+        _reliance(champion, candidate, draws, margins),
+        *_focus(champion, candidate, draws, margins),
+        _calibration(champion, candidate, draws, margins),
+        *_technical(technical, margins),
+    )
+    return Verdict(
+        passed=all(each.passed for each in checks),
+        champion=champion.model,
+        candidate=candidate.model,
+        dataset=champion.dataset,
+        observations=len(champion.labels),
+        seed=seed,
+        margins=margins,
+        checks=checks,
+    )
+
+
+def _accuracy(
+    champion: Outcomes, candidate: Outcomes, draws: Draws, margins: Margins
+) -> Iterator[Check]:
+    """Yield non-inferiority over all rows, per class and per group."""
+    change = candidate.correct - champion.correct
+    parts: Sequence[tuple[str, float, NDArray[np.int64], tuple[str, ...]]] = (
+        ("accuracy", margins.accuracy, np.zeros_like(champion.labels), ("",)),
+        ("class accuracy", margins.class_accuracy, champion.labels, champion.classes),
+        ("group accuracy", margins.group_accuracy, champion.groups, champion.group_names),
+    )
+    for rule, margin, column, names in parts:
+        for index, name in enumerate(names):
+            rows = column == index
+            count = int(rows.sum())
+            if count < margins.fewest:
+                said = f"{rule} of {name!r}: {count} rows, at least {margins.fewest} are needed"
+                yield Check(rule, name, False, None, -margin, said)
+                continue
+            yield _not_below(rule, name, draws.mean(change, rows, imaginary=1.0), -margin)
+
+
+def _reliance(champion: Outcomes, candidate: Outcomes, draws: Draws, margins: Margins) -> Check:
+    """Return whether the answers rest less on what is irrelevant."""
+    rule = "shortcut reliance"
+    rows = ~(np.isnan(champion.flip) | np.isnan(candidate.flip))
+    if rows.sum() < margins.fewest:
+        said = f"{rule}: {rows.sum()} probed rows, at least {margins.fewest} are needed"
+        return Check(rule, "", False, None, 0.0, said)
+    level = draws.mean(candidate.flip, rows)
+    found = draws.mean(candidate.flip - champion.flip, rows, imaginary=1.0)
+    passed = found.high < 0.0 or level.high <= margins.reliance_floor
+    said = (
+        f"{rule}: the flip rate is {level.value:.3f}, {_shown(found)} against the champion; its "
+        f"upper bound must lie below 0, or the rate itself under {margins.reliance_floor:g}"
+    )
+    return Check(rule, "", passed, found, 0.0, said)
+
+
+def _focus(
+    champion: Outcomes, candidate: Outcomes, draws: Draws, margins: Margins
+) -> Iterator[Check]:
+    """Yield activation recall, and the guards that a heatmap which merely spreads fails."""
+    columns = ("recall", "recall_chance", "mass", "entropy")
+    known = [~np.isnan(getattr(each, name)) for each in (champion, candidate) for name in columns]
+    rows = np.logical_and.reduce(known)
+    if rows.sum() < margins.fewest:
+        said = f"activation recall: {rows.sum()} rows with a region, {margins.fewest} are needed"
+        yield Check("activation recall", "", False, None, -margins.recall, said)
+        return
+
+    def change(values: NDArray[np.floating], before: NDArray[np.floating]) -> Estimate:
+        return draws.mean(values - before, rows)
+
+    yield _not_below(
+        "activation recall", "", change(candidate.recall, champion.recall), -margins.recall
+    )
+    beyond = change(
+        candidate.recall - candidate.recall_chance, champion.recall - champion.recall_chance
+    )
+    yield _not_below("recall beyond chance", "", beyond, -margins.excess)
+    yield _not_below("relevance mass", "", change(candidate.mass, champion.mass), -margins.excess)
+    flat = margins.uniform_entropy
+    uniform = change(
+        (candidate.entropy >= flat).astype(np.float64),
+        (champion.entropy >= flat).astype(np.float64),
+    )
+    yield _not_above("uniform heatmaps", uniform, margins.uniform)
+
+
+def _calibration(champion: Outcomes, candidate: Outcomes, draws: Draws, margins: Margins) -> Check:
+    found = draws.calibration_difference(
+        (candidate.confidence, candidate.correct), (champion.confidence, champion.correct)
+    )
+    return _not_above("calibration error", found, margins.calibration)
+
+
+def _technical(technical: Technical, margins: Margins) -> Iterator[Check]:
+    said = "the graph answers as the network does" if technical.parity else "parity failed"
+    yield Check("parity", "", technical.parity, None, 1.0, f"parity: {said}")
+    limit = min(
+        margins.latency_milliseconds, margins.latency_ratio * technical.champion_milliseconds
+    )
+    passed = technical.candidate_milliseconds <= limit  # NaN must fail
+    yield Check(
+        "latency",
+        "",
+        passed,
+        None,
+        limit,
+        f"latency: {technical.candidate_milliseconds:.2f} ms, at most {limit:.2f} ms",
+    )
+
+
+def _not_below(rule: str, subject: str, found: Estimate, limit: float) -> Check:
+    about = f" of {subject}" if subject else ""
+    said = f"{rule}{about}: {_shown(found)}; the lower bound must reach {limit:+.3f}"
+    return Check(rule, subject, found.low >= limit, found, limit, said)
+
+
+def _not_above(rule: str, found: Estimate, limit: float) -> Check:
+    said = f"{rule}: {_shown(found)}; the upper bound may reach {limit:+.3f}"
+    return Check(rule, "", found.high <= limit, found, limit, said)
+
+
+def _shown(found: Estimate) -> str:
+    return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"

@@ -1,0 +1,211 @@
+"""The gate passes what is really better and refuses what only looks better."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from audit import gate
+from audit.errors import GateError
+from audit.gate import Margins, Technical
+from audit.outcomes import Outcomes
+from audit.paired import Draws
+
+CLASSES = ("cat", "dog", "owl", "fox")
+ROWS = 1200
+SOUND = Technical(parity=True, champion_milliseconds=2.0, candidate_milliseconds=2.1)
+
+
+def outcomes(
+    model: str,
+    *,
+    right: float = 0.9,
+    flip: float = 0.4,
+    recall: float = 0.4,
+    chance: float = 0.3,
+    mass: float = 0.4,
+    entropy: float = 0.7,
+    confidence: float = 0.9,
+) -> Outcomes:
+    """Answers with the given means; both models find the same rows hard."""
+    hardness = np.random.default_rng(1).permutation(ROWS) / ROWS
+    labels = np.arange(ROWS) % len(CLASSES)
+    decided = np.where(hardness < right, labels, (labels + 1) % len(CLASSES))
+    probabilities = np.full((ROWS, len(CLASSES)), (1 - confidence) / (len(CLASSES) - 1))
+    probabilities[np.arange(ROWS), decided] = confidence
+    noise = np.random.default_rng(2).normal(0, 0.05, ROWS)
+    return Outcomes(
+        model=model,
+        dataset="sha256:locked",
+        classes=CLASSES,
+        group_names=("with cue", "without"),
+        units=np.arange(ROWS) // 2,
+        labels=labels,
+        groups=(np.arange(ROWS) // 4) % 2,
+        probabilities=probabilities,
+        flip=(np.random.default_rng(3).permutation(ROWS) / ROWS < flip).astype(float),
+        recall=np.clip(recall + noise, 0, 1),
+        recall_chance=np.clip(chance + noise, 0, 1),
+        mass=np.clip(mass + noise, 0, 1),
+        entropy=np.clip(entropy + noise, 0, 1),
+    )
+
+
+CHAMPION = outcomes("digits@1")
+BETTER = outcomes("digits@2", right=0.91, flip=0.03, recall=0.6, chance=0.3, mass=0.6)
+
+
+def judged(candidate: Outcomes, technical: Technical = SOUND, **margins: float) -> gate.Verdict:
+    return gate.decide(CHAMPION, candidate, technical, Margins(**margins), seed=0)
+
+
+def failed(verdict: gate.Verdict) -> set[str]:
+    return {each.rule for each in verdict.checks if not each.passed}
+
+
+def test_a_really_better_model_passes_with_an_interval_behind_every_statement() -> None:
+    verdict = judged(BETTER)
+
+    assert set() == failed(verdict)
+    assert verdict.passed
+    assert verdict.reasons == (f"all {len(verdict.checks)} checks passed",)
+    assert all(
+        each.difference.low - 1e-9 <= each.difference.value <= each.difference.high + 1e-9
+        for each in verdict.checks
+        if each.difference is not None
+    )
+
+
+def test_a_worse_model_is_refused_by_name_and_figure() -> None:
+    verdict = judged(replace(outcomes("digits@2", right=0.85, flip=0.03, recall=0.6, mass=0.6)))
+
+    assert not verdict.passed
+    assert {"accuracy", "class accuracy", "group accuracy"} & failed(verdict)
+    assert any(
+        "accuracy" in reason and "lower bound must reach -0.020" in reason
+        for reason in verdict.reasons
+    )
+
+
+def test_the_same_model_again_is_refused_because_reliance_has_not_fallen() -> None:
+    assert failed(judged(CHAMPION)) == {"shortcut reliance"}
+
+
+def test_uniform_heatmaps_are_refused_although_their_activation_recall_is_perfect() -> None:
+    ones = np.ones(ROWS)
+    gamer = replace(
+        BETTER, recall=ones, recall_chance=ones, entropy=ones, mass=np.full(ROWS, 0.25)
+    )
+
+    verdict = judged(gamer)
+
+    assert {"recall beyond chance", "relevance mass", "uniform heatmaps"} == failed(verdict)
+
+
+def test_uniform_heatmaps_are_refused_also_where_the_champion_looks_beside_the_region() -> None:
+    astray = replace(CHAMPION, recall=np.full(ROWS, 0.1), mass=np.full(ROWS, 0.05))
+    ones = np.ones(ROWS)
+    gamer = replace(
+        BETTER, recall=ones, recall_chance=ones, entropy=ones, mass=np.full(ROWS, 0.25)
+    )
+
+    verdict = gate.decide(astray, gamer, SOUND, Margins(), seed=0)
+
+    assert failed(verdict) == {"uniform heatmaps"}
+
+
+def test_better_on_average_and_worse_for_one_class_is_refused_for_that_class() -> None:
+    labels = CHAMPION.labels
+    probabilities = BETTER.probabilities.copy()
+    perfect = np.eye(len(CLASSES))[labels]
+    spared = labels != 2
+    probabilities[spared] = perfect[spared]
+    owls = np.flatnonzero(labels == 2)
+    lost = owls[: len(owls) // 5]
+    probabilities[lost] = perfect[(lost + 3) % len(CLASSES)]
+    uneven = replace(BETTER, probabilities=probabilities)
+
+    verdict = judged(uneven, calibration=1.0)
+
+    assert uneven.correct.mean() > CHAMPION.correct.mean()
+    refused = [(each.rule, each.subject) for each in verdict.checks if not each.passed]
+    assert refused == [("class accuracy", "owl")]
+
+
+def test_overconfidence_slowness_and_lost_parity_are_refused() -> None:
+    certain = outcomes("digits@2", right=0.9, flip=0.0, confidence=0.9999)
+    assert failed(judged(certain)) == {"calibration error"}
+
+    slow = Technical(parity=False, champion_milliseconds=2.0, candidate_milliseconds=3.5)
+    assert failed(judged(BETTER, slow)) == {"parity", "latency"}
+
+
+def test_what_cannot_be_judged_is_refused() -> None:
+    blind = replace(BETTER, flip=np.full(ROWS, np.nan), recall=np.full(ROWS, np.nan))
+
+    assert failed(judged(blind)) == {"shortcut reliance", "activation recall"}
+    assert {"class accuracy"} <= failed(judged(BETTER, fewest=400))
+
+
+def test_a_champion_without_a_shortcut_asks_for_no_further_fall() -> None:
+    clean = replace(CHAMPION, flip=np.zeros(ROWS))
+    candidate = replace(BETTER, flip=np.zeros(ROWS))
+
+    assert gate.decide(clean, candidate, SOUND, Margins(), seed=0).passed
+
+
+def test_answers_to_other_questions_are_not_compared() -> None:
+    with pytest.raises(GateError, match="digits@1 was evaluated on sha256:locked"):
+        judged(replace(BETTER, dataset="sha256:another"))
+    with pytest.raises(GateError, match="not asked the same rows"):
+        judged(replace(BETTER, labels=np.roll(CHAMPION.labels, 1)))
+    with pytest.raises(GateError, match="sum to 1"):
+        replace(BETTER, probabilities=BETTER.probabilities * 2)
+    with pytest.raises(GateError, match="margin accuracy"):
+        Margins(accuracy=2.0)
+
+
+def test_the_verdict_is_the_same_again_and_plain_enough_for_json() -> None:
+    first, second = judged(BETTER), judged(BETTER)
+
+    assert first == second
+    assert first.to_json()["checks"][0]["difference"]["level"] == 0.9
+
+
+def test_the_paired_bootstrap_agrees_with_drawing_units_one_by_one() -> None:
+    """A slower truth: draw units with replacement, take all their rows, average."""
+    rng = np.random.default_rng(5)
+    units = rng.integers(0, 40, 200)
+    values = rng.normal(size=200) + units / 20
+    found = Draws(units, 0).mean(values, np.ones(200, bool))
+    means = []
+    for _ in range(2000):
+        rows = np.concatenate(
+            [np.flatnonzero(units == u) for u in rng.choice(np.unique(units), 40)]
+        )
+        means.append(values[rows].mean())
+    low, high = np.quantile(means, [0.05, 0.95])
+
+    assert found.value == pytest.approx(values.mean())
+    assert found.low == pytest.approx(low, abs=0.05)
+    assert found.high == pytest.approx(high, abs=0.05)
+
+
+def test_two_models_that_never_differ_still_have_an_interval() -> None:
+    """Of 20 rows without a difference nobody can say that the loss is below one in ten."""
+    found = Draws(np.arange(20), 0).mean(np.zeros(20), np.ones(20, bool), imaginary=1.0)
+
+    assert found.low < -0.04
+    assert found.high > 0.04
+
+
+def test_the_bound_covers_a_true_loss_as_often_as_it_promises() -> None:
+    """A loss of exactly the margin passes the lower bound in at most about one of twenty sets."""
+    rng, passes = np.random.default_rng(7), 0
+    for seed in range(300):
+        change = rng.choice([-1.0, 0.0, 1.0], 150, p=[0.08, 0.89, 0.03])
+        found = Draws(np.arange(150), seed, resamples=500).mean(
+            change, np.ones(150, bool), imaginary=1.0
+        )
+        passes += found.low >= -0.05
+    assert passes / 300 <= 0.08
