@@ -96,8 +96,8 @@ def decide(
         now: The present.
     """
     ripe = [alarm for alarm in alarms if not _objections(alarm, plan, regions)]
-    blocks = _blocks(plan, requests, now)
-    if ripe and not blocks:
+    blocking = blocks(plan, requests, now)
+    if ripe and not blocking:
         chosen = sorted(ripe, key=lambda alarm: alarm.alarm_id)
         return Decision(
             retrain=True,
@@ -108,9 +108,25 @@ def decide(
     reasons = [reason for alarm in standing for reason in _objections(alarm, plan, regions)]
     return Decision(
         retrain=False,
-        reasons=(*reasons, *blocks) or ("no alarm stands unanswered",),
+        reasons=(*reasons, *blocking) or ("no alarm stands unanswered",),
         alarm_ids=(),
     )
+
+
+def blocks(plan: Plan, requests: Sequence[PastRequest], now: datetime) -> list[str]:
+    """Return why no request may be made at all now; empty if one may."""
+    reasons = [
+        f"request {each.request_id} is not settled yet" for each in requests if not each.settled
+    ]
+    latest = max((each.requested_at for each in requests), default=None)
+    if latest is not None and now < latest + plan.cool_down:
+        until = (latest + plan.cool_down).isoformat()
+        reasons.append(f"cooling down until {until}")
+    recent = sum(now - each.requested_at < plan.budget_window for each in requests)
+    if recent >= plan.budget:
+        days = plan.budget_window / timedelta(days=1)
+        reasons.append(f"budget spent: {recent} of {plan.budget} requests in {days:g} days")
+    return reasons
 
 
 def _open(alarm: Alarm) -> bool:
@@ -139,22 +155,6 @@ def _objections(alarm: Alarm, plan: Plan, regions: Mapping[str, int]) -> list[st
             f"alarm {alarm.alarm_id}: {usable} of {plan.minimum_evidence} records with a region "
             "to train on"
         )
-    return reasons
-
-
-def _blocks(plan: Plan, requests: Sequence[PastRequest], now: datetime) -> list[str]:
-    """Return why no request may be made at all now; empty if one may."""
-    reasons = [
-        f"request {each.request_id} is not settled yet" for each in requests if not each.settled
-    ]
-    latest = max((each.requested_at for each in requests), default=None)
-    if latest is not None and now < latest + plan.cool_down:
-        until = (latest + plan.cool_down).isoformat()
-        reasons.append(f"cooling down until {until}")
-    recent = sum(now - each.requested_at < plan.budget_window for each in requests)
-    if recent >= plan.budget:
-        days = plan.budget_window / timedelta(days=1)
-        reasons.append(f"budget spent: {recent} of {plan.budget} requests in {days:g} days")
     return reasons
 
 

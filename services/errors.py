@@ -9,6 +9,8 @@ ServiceError
 ├── UnreadableImageError     the format is right, the content is not (also an ImageError)
 ├── UnknownPredictionError   no prediction with that identifier was recorded
 ├── UnknownSampleError       the version has no such sample
+├── ForbiddenError           the caller may not do this
+├── ConflictError            what is there does not allow it now
 ├── OverloadedError          the queue is full
 ├── DeadlineError            the answer took longer than the settings allow
 └── NotReadyError            the model is not loaded
@@ -71,6 +73,14 @@ class UnknownSampleError(ServiceError):
     """The version has no such sample."""
 
 
+class ForbiddenError(ServiceError):
+    """The caller may not do this, or nobody may with these settings."""
+
+
+class ConflictError(ServiceError):
+    """What is there does not allow it now."""
+
+
 class OverloadedError(ServiceError):
     """The queue is full; the same request may succeed in a moment."""
 
@@ -91,6 +101,8 @@ STATUSES: tuple[tuple[type[Exception], HTTPStatus], ...] = (
     (RequestError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (UnknownPredictionError, HTTPStatus.NOT_FOUND),
     (UnknownSampleError, HTTPStatus.NOT_FOUND),
+    (ForbiddenError, HTTPStatus.FORBIDDEN),
+    (ConflictError, HTTPStatus.CONFLICT),
     (OverloadedError, HTTPStatus.TOO_MANY_REQUESTS),
     (DeadlineError, HTTPStatus.SERVICE_UNAVAILABLE),
     (NotReadyError, HTTPStatus.SERVICE_UNAVAILABLE),

@@ -175,6 +175,16 @@ class Ingestion:
 
     def _react(self, batch: Batch, seq: int, event: records.Event) -> None:
         react(batch, seq, event, self.watching, self._measure)
+        if isinstance(event, records.RequestEvent) and event.origin == "alertmanager":
+            self._bound(batch, seq, event)
+
+    def _bound(self, batch: Batch, seq: int, event: records.RequestEvent) -> None:
+        """Hold requests from outside to the policy's cool-down and budget."""
+        made = queries.past_requests(batch.connection, event.model)
+        others = [each for each in made if each.request_id != event.request_id]
+        is_new = seq == queries.request_seq(batch.connection, event.request_id)
+        if is_new and policy.blocks(self.plan, others, event.event_time):
+            projections.set_request_status(batch.connection, event.request_id, "superseded")
 
     def _measure(self, batch: Batch, seq: int, event: records.RegionEvent) -> None:
         measure_late(batch, seq, event, self.watching)

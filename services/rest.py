@@ -16,7 +16,7 @@ from starlette.responses import Response
 from services import openapi, wiring
 from services.console import pages
 from services.errors import EXPECTED, answer, invalid, problem
-from services.routes import operations, predictions, trials, versions
+from services.routes import alarms, audits, operations, predictions, trials, truths, versions
 from services.routes.depending import installed_version
 from services.wiring import Serving
 
@@ -24,6 +24,9 @@ ROUTERS: Sequence[APIRouter] = (
     predictions.router,
     versions.router,
     trials.router,
+    audits.router,
+    truths.router,
+    alarms.router,
     operations.router,
     *pages.ROUTERS,
 )

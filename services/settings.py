@@ -95,6 +95,8 @@ class Settings(BaseModel):
     """Port of the auditor's metrics; 0 for none."""
     audit_seconds: float = Field(default=0.2, gt=0, le=60)
     """How long the auditor sleeps when there is nothing to ingest."""
+    webhook_token: str = Field(default="", max_length=400, repr=False)
+    """Bearer token that Alertmanager must send; without one the webhook is closed."""
     false_alarm_days: float = Field(default=90.0, gt=0, le=36_500)
     """Wanted mean days between false alarms of all detectors of a model together."""
     records_per_day: float = Field(default=1_000.0, gt=0, le=1e9)

@@ -33,6 +33,7 @@ class Serving:
         answerer: Images in, answers out.
         recorder: Where answers are written down.
         trail: Where they are found again.
+        store: The audit store, to read.
         pool: The threads that compute.
         trials: Versions on trial.
     """
@@ -43,6 +44,7 @@ class Serving:
     answerer: Answerer
     recorder: Recorder
     trail: Trail
+    store: StoreReader
     pool: Pool
     trials: Trials
 
@@ -68,13 +70,15 @@ def connect(chosen: Settings) -> Serving:
     trials = Trials(
         registry, champions, recorder, limits, open_session=_opener(chosen), clock=clock.now
     )
+    store = StoreReader(chosen.store)
     return Serving(
         settings=chosen,
         registry=registry,
         champions=champions,
         answerer=Answerer(champions, recorder, limits, clock.now),
         recorder=recorder,
-        trail=Trail(chosen.journal, ImageFolder(chosen.images), StoreReader(chosen.store)),
+        trail=Trail(chosen.journal, ImageFolder(chosen.images), store),
+        store=store,
         pool=Pool(chosen.concurrency, chosen.deadline_seconds),
         trials=trials,
     )
@@ -92,6 +96,7 @@ async def running(serving: Serving) -> AsyncIterator[None]:
             await following
         serving.pool.close()
         serving.recorder.close()
+        serving.store.close()
         telemetry.forget_worker(settings.metrics_folder())
 
 

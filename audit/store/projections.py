@@ -200,9 +200,14 @@ def _action(connection: Connection, seq: int, event: records.ActionEvent) -> Non
     """A run says what became of the request behind it."""
     request_id, status = event.details.get("request_id"), event.details.get("status")
     if event.action == "run" and request_id and status:
-        table = tables.requests
-        one = sa.update(table).where(table.c.request_id == request_id)
-        connection.execute(one.values(status=status))
+        set_request_status(connection, request_id, status)
+
+
+def set_request_status(connection: Connection, request_id: str, status: str) -> None:
+    """Say what became of a request."""
+    table = tables.requests
+    one = sa.update(table).where(table.c.request_id == request_id)
+    connection.execute(one.values(status=status))
 
 
 def _erasure(connection: Connection, seq: int, event: records.ErasureRequest) -> None:

@@ -96,6 +96,13 @@ def past_requests(connection: Connection, model: str) -> Sequence[PastRequest]:
     ]
 
 
+def request_seq(connection: Connection, request_id: str) -> int | None:
+    """Return the number of the event that first made a request; None where there is none."""
+    table = tables.requests
+    found = sa.select(table.c.seq).where(table.c.request_id == request_id)
+    return connection.execute(found).scalar()
+
+
 def payload(connection: Connection, seq: int) -> records.Event | None:
     """Return the event with this sequence number; None where it is unknown or erased."""
     wanted = sa.select(tables.payloads.c.body).where(tables.payloads.c.seq == seq)

@@ -61,7 +61,7 @@ async def predict(model: Name, request: Request, serving: Connected) -> Response
 )
 def find(prediction_id: Id, serving: Connected) -> Answer:
     """Return a recorded answer with its Grad-CAM, found as soon as it was given."""
-    return answer_of_record(_found(serving, prediction_id))
+    return answer_of_record(recorded(serving, prediction_id))
 
 
 @router.get(
@@ -90,14 +90,19 @@ def heatmap(
     ] = "image",
 ) -> Response:
     """Draw the heatmap in viridis over the recorded image, opaque where the evidence is."""
-    grid = canonical.shares(_found(serving, prediction_id).heatmap)
+    grid = canonical.shares(recorded(serving, prediction_id).heatmap)
     if background == "none":
         return _png(encode_png(overlays.layer(grid, _SIDE, _SIDE)))
     pixels = np.asarray(Image.open(BytesIO(_image(serving, prediction_id))).convert("RGB"))
     return _png(encode_png(overlays.blend(pixels, grid)))
 
 
-def _found(serving: Serving, prediction_id: str) -> PredictionRecord:
+def recorded(serving: Serving, prediction_id: str) -> PredictionRecord:
+    """Return what was answered.
+
+    Raises:
+        UnknownPredictionError: If nothing was, or it was erased.
+    """
     record = serving.trail.find(prediction_id)
     if record is None:
         raise UnknownPredictionError(

@@ -33,14 +33,18 @@ def entry(number: int) -> bytes:
     return b'{"n":%d,"pad":"%s"}' % (number, b"x" * 5000)
 
 
+def fill(journal: Writer, acknowledged: list[bytes]) -> None:
+    for number in range(1000):
+        journal.append([entry(number)])
+        acknowledged.append(entry(number))
+
+
 @pytest.mark.parametrize("durability", ["fsync", "group", "os"])
 def test_a_full_disk_fails_closed_and_loses_nothing(disk: Path, durability: str) -> None:
     acknowledged = []
     with Writer(disk / "journal", "a", durability=durability, reserve_bytes=0) as journal:
         with pytest.raises(JournalUnavailableError, match="No space left"):
-            for number in range(1000):
-                journal.append([entry(number)])
-                acknowledged.append(entry(number))
+            fill(journal, acknowledged)
         with pytest.raises(JournalUnavailableError):
             journal.append([entry(1000)])
         found = [each for each, _ in reader.read(disk / "journal", {})]
@@ -54,8 +58,7 @@ def test_a_nearly_full_disk_refuses_before_it_is_full(disk: Path) -> None:
         Writer(disk / "journal", "a", reserve_bytes=500_000) as journal,
         pytest.raises(JournalUnavailableError, match="room left"),
     ):
-        for number in range(1000):
-            journal.append([entry(number)])
+        fill(journal, [])
 
 
 def test_a_read_only_disk_fails_closed_and_later_goes_on(disk: Path) -> None:

@@ -1,0 +1,192 @@
+"""Request and response types of the audit: what is measured, what people say about it, alarms."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from services.schemas import Base64, Reply, Request
+
+Actor = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00]*$")]
+Text = Annotated[str, StringConstraints(max_length=2000, pattern=r"^[^\x00]*$")]
+Label = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+
+
+class LabelRequest(Request):
+    """The true class of an answered image."""
+
+    label: Label
+    """One of the model's classes."""
+    actor: Actor = "anonymous"
+    """Who says so."""
+
+
+class RegionRequest(Request):
+    """Where evidence is expected in an answered image."""
+
+    region: Base64
+    """A PNG in base64, drawn on `image.png` of the answer and of its size; non-zero where
+    relevant."""
+    source: Literal["client", "reviewer"] = "reviewer"
+    """Whose word it is; sources are never mixed."""
+    stratum: Literal["all", "random", "chosen"] = "chosen"
+    """Why this answer: all answers get a region, a random sample does, or it was chosen. A chosen
+    one is shown and feeds no alarm."""
+    actor: Actor = "anonymous"
+    """Who says so."""
+
+
+class ReviewRequest(Request):
+    """A reviewer's verdict on the reason of an answer."""
+
+    verdict: Literal["right-reason", "wrong-reason", "wrong-class", "unsure", "bad-image"]
+    note: Text = ""
+    label: Label | None = None
+    """The true class, where the reviewer gives it."""
+    stratum: Literal["random", "chosen"] = "chosen"
+    """Why the answer was in the queue."""
+    inclusion: float = Field(default=1.0, gt=0, le=1)
+    """Probability with which it entered the queue."""
+    blind: bool = False
+    """Whether the verdict came before prediction and heatmap were shown."""
+    seconds: float | None = Field(default=None, ge=0, le=86_400)
+    """How long it took."""
+    actor: Actor = "anonymous"
+    """The reviewer."""
+
+
+class AcknowledgementRequest(Request):
+    """A person has seen an alarm."""
+
+    actor: Actor
+    """Who."""
+    reason: Annotated[Text, StringConstraints(min_length=1)]
+    """What the person makes of it."""
+
+
+class Accepted(Reply):
+    """Written down; the auditor takes it from there within a moment."""
+
+    event_id: str
+
+
+class EstimateReply(Reply):
+    """A mean, and the range in which the truth lies at the stated level."""
+
+    value: float
+    low: float | None
+    """None where one observation says nothing about the range."""
+    high: float | None
+    observations: int
+    level: float
+
+
+class MeasuredReply(Reply):
+    """One measure."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, populate_by_name=True)
+
+    measure: str
+    source: str
+    """Where the regions came from; empty for a measure that needs none."""
+    class_label: str = Field(serialization_alias="class")
+    """The decided class; empty for all together."""
+    estimate: EstimateReply
+
+
+class CoverageReply(Reply):
+    """How much is known about the answers."""
+
+    answers: int
+    with_region: int
+    with_label: int
+    reviewed: int
+    erased: int
+
+
+class AuditSummary(Reply):
+    """What the audit knows about a model."""
+
+    model: str
+    version: int | None
+    coverage: CoverageReply
+    measures: list[MeasuredReply]
+    verdicts: dict[str, int]
+
+
+class PointReply(Reply):
+    """One bucket of time."""
+
+    start: datetime
+    estimate: EstimateReply
+
+
+class SeriesReply(Reply):
+    """One measure over time."""
+
+    model: str
+    version: int | None
+    measure: str
+    source: str
+    class_label: str = Field(serialization_alias="class")
+    bucket: Literal["hour", "day"]
+    points: list[PointReply]
+
+
+class EvidenceReply(Reply):
+    """What an alarm rests on."""
+
+    observations: int
+    value: float
+    threshold: float
+    reference: float | None = None
+    """Mean of the measure when all was well."""
+
+
+class AlarmReply(Reply):
+    """One alarm."""
+
+    alarm_id: str
+    model: str
+    version: int
+    measure: str
+    class_label: str = Field(serialization_alias="class")
+    side: Literal["low", "high"]
+    source: str
+    state: str
+    evidence: EvidenceReply
+    raised_at: datetime
+    changed_at: datetime
+    actor: str
+    reason: str
+
+
+class AlarmList(Reply):
+    """A page of alarms, newest first."""
+
+    items: list[AlarmReply]
+    next: str | None
+
+
+class WebhookAlert(BaseModel):
+    """One alert of Alertmanager; what it sends besides is ignored."""
+
+    status: Literal["firing", "resolved"]
+    labels: dict[str, str] = Field(max_length=64)
+    fingerprint: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    startsAt: Annotated[str, StringConstraints(min_length=1, max_length=64)]  # noqa: N815 - theirs
+
+
+class WebhookRequest(BaseModel):
+    """What Alertmanager's webhook sends (version 4)."""
+
+    alerts: list[WebhookAlert] = Field(max_length=1000)
+
+
+class WebhookReply(Reply):
+    """What became of the alerts."""
+
+    requests: list[str]
+    """Ids of the requests that were asked for; the same alert gives the same id again."""
+    ignored: int
+    """Alerts that are resolved, ask for nothing, or are about no model of the registry."""

@@ -1,0 +1,117 @@
+"""What the audit knows about a model, now and over time."""
+
+import math
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query
+
+from audit import report
+from audit.intervals import Estimate
+from services.audit_schemas import (
+    AuditSummary,
+    CoverageReply,
+    EstimateReply,
+    MeasuredReply,
+    PointReply,
+    SeriesReply,
+)
+from services.errors import RequestError
+from services.routes.depending import Connected, Name, refusals
+from services.schemas import VersionNumber
+
+router = APIRouter(prefix="/v1/models/{model}/audit", tags=["audit"])
+
+Version = Annotated[VersionNumber | None, Query(description="One version; all without it.")]
+Since = Annotated[datetime | None, Query(description="The first moment, with a time zone.")]
+Until = Annotated[datetime | None, Query(description="The first moment that is left out.")]
+Word = Annotated[str, Query(max_length=200, pattern=r"^[^\x00]*$")]
+
+
+@router.get("", summary="What the audit knows", responses=refusals(404, 409, 422, 503))
+def summary(
+    model: Name,
+    serving: Connected,
+    *,
+    version: Version = None,
+    since: Since = None,
+    until: Until = None,
+    by: Annotated[Literal["model", "class"], Query(description="class: per class.")] = "class",
+) -> AuditSummary:
+    """Return every measure with its interval, per source of region, and what it rests on."""
+    span = _span(model, version, since, until)
+    serving.registry.versions(model)
+    with serving.store.require().connected() as connection:
+        found = report.measured(connection, span, by_class=by == "class")
+        covered = report.coverage(connection, span)
+        said = report.verdicts(connection, span)
+    return AuditSummary(
+        model=model,
+        version=version,
+        coverage=CoverageReply(**asdict(covered)),
+        measures=[
+            MeasuredReply(
+                measure=each.measure,
+                source=each.source,
+                class_label=each.class_label,
+                estimate=_estimate(each.estimate),
+            )
+            for each in found
+        ],
+        verdicts=dict(said),
+    )
+
+
+@router.get("/series", summary="A measure over time", responses=refusals(404, 409, 422, 503))
+def series(
+    model: Name,
+    serving: Connected,
+    *,
+    measure: Word = "activation_recall",
+    source: Word = "client",
+    class_label: Annotated[str | None, Query(alias="class", max_length=200)] = None,
+    bucket: Literal["hour", "day"] = "hour",
+    version: Version = None,
+    since: Since = None,
+    until: Until = None,
+) -> SeriesReply:
+    """Return a measure per hour or day of the answers, oldest first, with intervals."""
+    if "\0" in (class_label or ""):
+        raise RequestError("class: no class has a NUL in its name")
+    span = _span(model, version, since, until)
+    serving.registry.versions(model)
+    with serving.store.require().connected() as connection:
+        points = report.series(
+            connection, span, measure, bucket, source=source, class_label=class_label
+        )
+    return SeriesReply(
+        model=model,
+        version=version,
+        measure=measure,
+        source=source,
+        class_label=class_label or "",
+        bucket=bucket,
+        points=[
+            PointReply(start=each.start, estimate=_estimate(each.estimate)) for each in points
+        ],
+    )
+
+
+def _span(
+    model: str, version: int | None, since: datetime | None, until: datetime | None
+) -> report.Span:
+    for name, each in (("since", since), ("until", until)):
+        if each is not None and each.tzinfo is None:
+            raise RequestError(f"{name}: {each.isoformat()} has no time zone")
+    return report.Span(model, version, since, until)
+
+
+def _estimate(estimate: Estimate) -> EstimateReply:
+    return EstimateReply(
+        value=estimate.value,
+        low=estimate.low if math.isfinite(estimate.low) else None,
+        high=estimate.high if math.isfinite(estimate.high) else None,
+        observations=estimate.observations,
+        level=estimate.level,
+    )

@@ -1,0 +1,110 @@
+"""What is learned about an answer after it was given: its label, its region, a verdict."""
+
+import base64
+import binascii
+
+from fastapi import APIRouter
+
+from audit import canonical, records
+from audit.records import PredictionRecord
+from models import preprocessing
+from models.errors import RegistryError
+from models.types import ClassifierSpec
+from services import clock
+from services.audit_schemas import Accepted, LabelRequest, RegionRequest, ReviewRequest
+from services.decoding import Limits, decode_region
+from services.errors import RequestError
+from services.identifiers import identifier
+from services.routes.depending import Connected, refusals
+from services.routes.predictions import Id, recorded
+from services.wiring import Serving
+
+router = APIRouter(prefix="/v1/predictions/{prediction_id}", tags=["audit"])
+_REFUSED = refusals(400, 404, 408, 413, 422, 429, 503)
+
+
+@router.put("/label", summary="Tell the true class", status_code=202, responses=_REFUSED)
+def label(prediction_id: Id, truth: LabelRequest, serving: Connected) -> Accepted:
+    """Write down the true class of an answered image; a later one takes its place."""
+    record = recorded(serving, prediction_id)
+    _check_label(serving, record, truth.label)
+    now = clock.now()
+    return _note(
+        serving,
+        records.LabelEvent(identifier(now), now, prediction_id, truth.label, truth.actor),
+    )
+
+
+@router.put("/region", summary="Tell where evidence is", status_code=202, responses=_REFUSED)
+def region(prediction_id: Id, truth: RegionRequest, serving: Connected) -> Accepted:
+    """Write down where evidence is expected; the recorded heatmap is measured against it."""
+    record = recorded(serving, prediction_id)
+    spec = _spec(serving, record)
+    if spec is None:
+        raise RequestError("the version that answered is no longer in the registry")
+    limits = Limits(serving.settings.max_body_bytes, serving.settings.max_pixels)
+    size = (spec.preprocessing.height, spec.preprocessing.width)
+    marked = decode_region(_bytes(truth.region), size, limits)
+    rows, columns = record.heatmap.shape
+    shares = preprocessing.region_on_grid(marked, (rows, columns))
+    evidence = records.RegionEvidence(
+        source=truth.source,
+        origin=truth.actor,
+        shares=canonical.packed_shares(shares),
+        area=float(marked.mean()),
+    )
+    now = clock.now()
+    return _note(
+        serving,
+        records.RegionEvent(
+            event_id=identifier(now),
+            event_time=now,
+            prediction_id=prediction_id,
+            region=evidence,
+            actor=truth.actor,
+            stratum=truth.stratum,
+        ),
+    )
+
+
+@router.post("/reviews", summary="Judge the reason", status_code=202, responses=_REFUSED)
+def review(prediction_id: Id, verdict: ReviewRequest, serving: Connected) -> Accepted:
+    """Write down whether the answer is right for the right reason."""
+    record = recorded(serving, prediction_id)
+    if verdict.label is not None:
+        _check_label(serving, record, verdict.label)
+    now = clock.now()
+    return _note(
+        serving,
+        records.ReviewEvent(
+            event_id=identifier(now),
+            event_time=now,
+            prediction_id=prediction_id,
+            **verdict.model_dump(),
+        ),
+    )
+
+
+def _note(serving: Serving, event: records.Event) -> Accepted:
+    serving.recorder.note([event])
+    return Accepted(event_id=event.event_id)
+
+
+def _spec(serving: Serving, record: PredictionRecord) -> ClassifierSpec | None:
+    try:
+        return serving.registry.version(record.model.name, record.model.version).card.spec
+    except RegistryError:  # the answer outlives its version
+        return None
+
+
+def _check_label(serving: Serving, record: PredictionRecord, told: str) -> None:
+    spec = _spec(serving, record)
+    if spec is not None and told not in spec.classes:
+        raise RequestError(f"label {told!r} is none of the model's {len(spec.classes)} classes")
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise RequestError("region is not base64") from error
