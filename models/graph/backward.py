@@ -14,9 +14,13 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.export import default_decompositions
 
-from models.graph import gates, padding
+from models.graph import gates, pooling, strided
+from models.graph.padding import constant_pad_nd
 
 aten = torch.ops.aten
+
+_PLANE = 2
+_FEW = 8
 
 Rule = Callable[..., Any]
 
@@ -65,14 +69,17 @@ def convolution_backward(
         return adjoint, None, None
     kernel = weight.shape[2:]
     reach = [dilation[axis] * (kernel[axis] - 1) for axis in range(spatial)]
-    if all(step == 1 for step in stride):
-        around = [reach[axis] - padding[axis] for axis in range(spatial)]
-        if all(pad >= 0 for pad in around):
-            flipped = _flipped(weight, groups)
-            adjoint = aten.convolution(
-                gradient, flipped, None, stride, around, dilation, False, none, groups
-            )
-            return adjoint, None, None
+    around = [reach[axis] - padding[axis] for axis in range(spatial)]
+    if all(step == 1 for step in stride) and min(around) >= 0:
+        flipped = strided.flipped(weight, groups)
+        adjoint = aten.convolution(
+            gradient, flipped, None, stride, around, dilation, False, none, groups
+        )
+        return adjoint, None, None
+    # A handful of channels would fill one vector register out of many.
+    wide = image.shape[1] >= _FEW
+    if spatial == _PLANE and wide and all(step == 1 for step in dilation):
+        return strided.adjoint(gradient, image, weight, stride, padding, groups), None, None
     rest = [
         image.shape[2 + axis]
         - ((gradient.shape[2 + axis] - 1) * stride[axis] - 2 * padding[axis] + reach[axis] + 1)
@@ -82,15 +89,6 @@ def convolution_backward(
         gradient, weight, None, stride, padding, dilation, True, rest, groups
     )
     return adjoint, None, None
-
-
-def _flipped(weight: Tensor, groups: int) -> Tensor:
-    """Swap a kernel's input and output channels within each group and turn it by 180 degrees."""
-    outputs, inputs, *kernel = weight.shape
-    swapped = weight.reshape(groups, outputs // groups, inputs, *kernel).transpose(1, 2)
-    swapped = swapped.reshape(groups * inputs, outputs // groups, *kernel)
-    turned = [2 + axis for axis, size in enumerate(kernel) if size > 1]
-    return swapped.flip(turned) if turned else swapped
 
 
 def threshold_backward(gradient: Tensor, result: Tensor, threshold: float) -> Tensor:
@@ -142,14 +140,21 @@ def hardswish(values: Tensor) -> Tensor:
 def max_pool_backward(
     gradient: Tensor,
     image: Tensor,
-    _kernel: Sequence[int],
-    _stride: Sequence[int],
-    _padding: Sequence[int],
-    _dilation: Sequence[int],
-    _ceil: bool,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    ceil: bool,
     indices: Tensor,
 ) -> Tensor:
     """Send each gradient to the position that was the largest of its window."""
+    stride = stride or kernel
+    kernel, stride, padding, dilation = (
+        _pair(each) for each in (kernel, stride, padding, dilation)
+    )
+    plain = not ceil and dilation == [1, 1] and image.dtype == torch.float32
+    if plain and pooling.is_rectified(image) and pooling.divides(image, kernel, stride, padding):
+        return pooling.adjoint(gradient, image, kernel, stride, padding)
     rows, columns = image.shape[2:]
     plane = gradient.new_zeros((image.shape[0], image.shape[1], rows * columns))
     plane = plane.scatter_add(2, indices.flatten(2), gradient.flatten(2))
@@ -269,8 +274,8 @@ _RULES: dict[OpOverload, Rule] = {
     aten.avg_pool2d_backward.default: average_pool_backward,
     aten._adaptive_avg_pool2d.default: adaptive_average_pool,
     aten._adaptive_avg_pool2d_backward.default: adaptive_average_pool_backward,
+    aten.constant_pad_nd.default: constant_pad_nd,
     aten.native_batch_norm.default: batch_norm,
     aten._safe_softmax.default: softmax,
-    aten.constant_pad_nd.default: padding.constant_pad_nd,
     aten.native_batch_norm_backward.default: batch_norm_backward,
 }

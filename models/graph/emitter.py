@@ -45,6 +45,7 @@ class Emitter:
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
         self._by_content: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self._shapes: dict[str, onnx.ValueInfoProto] = {}
         self._current = "start"
         self._count = 0
         self._batch: str | None = None
@@ -128,13 +129,19 @@ class Emitter:
                 self._names[node] = self._attribute(node.target)
             elif node.op == "call_function" and node.target in lowerings:
                 self._names[node] = lowerings[node.target](self, node)
+                self._describe(node)
             elif node.op == "output":
                 results = [
                     self._result(each, name)
                     for each, name in zip(node.args[0], outputs, strict=True)
                 ]
         graph = helper.make_graph(
-            self._nodes, "rightly", inputs, results, list(self._constants.values())
+            _needed(self._nodes, outputs),
+            "rightly",
+            inputs,
+            results,
+            list(self._constants.values()),
+            value_info=list(self._shapes.values()),
         )
         return helper.make_model(
             graph,
@@ -142,6 +149,16 @@ class Emitter:
             ir_version=_IR,
             producer_name="rightly",
         )
+
+    def _describe(self, node: fx.Node) -> None:
+        """Record the shape of a result: ONNX Runtime loses the batch in computed shapes.
+
+        Where it cannot prove that two tensors have the same shape, it takes both out of the
+        blocked layout of the convolutions.
+        """
+        name, value = self._names[node], node.meta.get("val")
+        if isinstance(name, str) and isinstance(value, Tensor) and name not in self._constants:
+            self._shapes[name] = _described(name, value)
 
     def _refuse_unknown(self, lowerings: Mapping[Any, Lowering]) -> None:
         unknown = {
@@ -186,6 +203,16 @@ class Emitter:
         return name
 
 
+def _needed(nodes: Sequence[onnx.NodeProto], outputs: Sequence[str]) -> list[onnx.NodeProto]:
+    """Return the nodes that the outputs depend on; a lowering may have absorbed another node."""
+    wanted, kept = set(outputs), []
+    for node in reversed(nodes):
+        if wanted.intersection(node.output):
+            wanted.update(node.input)
+            kept.append(node)
+    return kept[::-1]
+
+
 def args(node: fx.Node) -> tuple[Any, ...]:
     """Return a node's positional arguments: nodes, numbers, lists of both."""
     return node.args
@@ -200,5 +227,8 @@ def fake(node: fx.Node) -> Tensor:
 
 
 def _described(name: str, value: Tensor) -> onnx.ValueInfoProto:
-    sizes = [size if isinstance(size, int) else _BATCH for size in value.shape]
+    sizes = [
+        size if isinstance(size, int) else _BATCH if size.node.expr.is_Symbol else None
+        for size in value.shape
+    ]
     return helper.make_tensor_value_info(name, _TYPES[value.dtype], sizes)

@@ -62,7 +62,7 @@ def trace(function: Callable[..., Any], examples: Sequence[Tensor]) -> fx.GraphM
             )(*tensors)
     except (NotImplementedError, RuntimeError, AssertionError, TypeError) as error:
         raise UntraceableError(f"the classifier cannot be traced: {error}") from error
-    if not is_symbolic(batch):
+    if not is_symbolic(batch) or batch.node.maybe_as_int() is not None:
         raise UntraceableError("the classifier fixes the batch size")
     write_nothing(module.graph)
     merge_equal(module.graph)

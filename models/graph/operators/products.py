@@ -10,8 +10,11 @@ from torch import fx
 from models.errors import UntraceableError
 from models.graph.emitter import Emitter, Lowering, args, fake
 from models.graph.operators.arithmetic import arguments
+from models.graph.padding import OPERATOR
 
 aten = torch.ops.aten
+
+_PLANE_PADS = 4  # left, right, above, below
 
 
 def _product(emit: Emitter, node: fx.Node) -> Any:
@@ -26,10 +29,13 @@ def _affine(emit: Emitter, node: fx.Node) -> Any:
 
 def _convolution(emit: Emitter, node: fx.Node) -> Any:
     image, weight, bias, stride, padding, dilation, transposed, extra, groups = args(node)
+    pads = _each(padding) * 2
+    if image.target is OPERATOR and not transposed:
+        image, pads = _absorbed(image, pads)
     inputs = [emit.name(each) for each in (image, weight, bias) if each is not None]
     common: dict[str, Any] = {
         "strides": _each(stride),
-        "pads": _each(padding) * 2,
+        "pads": pads,
         "dilations": _each(dilation),
         "kernel_shape": list(fake(weight).shape[2:]),
         "group": groups,
@@ -37,6 +43,15 @@ def _convolution(emit: Emitter, node: fx.Node) -> Any:
     if transposed:
         return emit.op("ConvTranspose", *inputs, output_padding=_each(extra), **common)
     return emit.op("Conv", *inputs, **common)
+
+
+def _absorbed(padded: fx.Node, pads: list[int]) -> tuple[fx.Node, list[int]]:
+    """Return what a padding with zeros was applied to, and the padding for the convolution."""
+    image, amounts, value = args(padded)
+    if value != 0 or len(amounts) != _PLANE_PADS or min(amounts) < 0:
+        return padded, pads
+    left, right, above, below = amounts
+    return image, [sum(each) for each in zip(pads, (above, left, below, right), strict=True)]
 
 
 def _batch_norm(emit: Emitter, node: fx.Node) -> Any:

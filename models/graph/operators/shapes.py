@@ -1,5 +1,6 @@
 """The same numbers laid out differently: views, permutations, slices, joins, padding."""
 
+import operator
 from typing import Any
 
 import torch
@@ -154,5 +155,5 @@ LOWERINGS: dict[Any, Lowering] = {
     padding.OPERATOR: _pad,
     aten.repeat.default: _repeat,
     aten.pixel_shuffle.default: _pixel_shuffle,
-    __import__("operator").getitem: _item,
+    operator.getitem: _item,
 }
