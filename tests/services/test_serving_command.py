@@ -131,6 +131,16 @@ def test_a_port_that_is_taken_is_said_in_one_line(
     assert len(result.stderr.strip().splitlines()) == 1
 
 
+def test_the_command_line_wins_over_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other.toml").write_text("port = 1234\nqueue = 7\n")
+    monkeypatch.setenv("RIGHTLY_CONFIG", str(tmp_path / "other.toml"))
+    found = serving.chosen_settings(None, 4321, None)
+
+    assert (4321, 7) == (found.port, found.queue)
+
+
 def test_the_command_line_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RIGHTLY_PORT", "1234")
 
