@@ -46,7 +46,7 @@ def run(
 
     Raises:
         StoreError: If the store is newer than this program or its URL cannot be used.
-        OSError: If a folder of the settings cannot be written, or the port is taken.
+        OSError: If a folder of the settings cannot be written.
     """
     ledger = Ledger(connections.open_writer(chosen.store), recording.secret_key(chosen.chain_key))
     waiting = False

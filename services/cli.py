@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import typer
 
-from services.commands import asking, learning, making, serving, up, versions
+from services.commands import asking, auditing, learning, making, serving, up, versions
 from services.commands.terminal import ReadableGroup
 
 app = typer.Typer(
@@ -21,6 +21,11 @@ models = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+audit = typer.Typer(
+    help="What was answered: check it, hand it out, erase it.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 VERBS: dict[str, Callable[..., None]] = {
     "up": up.up,
@@ -31,6 +36,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "train": learning.train,
     "evaluate": learning.evaluate,
     "compare": learning.compare,
+    "drill": auditing.drill,
 }
 MODELS_VERBS: dict[str, Callable[..., None]] = {
     "list": versions.list_models,
@@ -43,11 +49,20 @@ MODELS_VERBS: dict[str, Callable[..., None]] = {
     "promote": versions.promote,
     "rollback": versions.rollback,
 }
+AUDIT_VERBS: dict[str, Callable[..., None]] = {
+    "status": auditing.status,
+    "verify": auditing.verify,
+    "export": auditing.export,
+    "erase": auditing.erase,
+}
 for name, verb in VERBS.items():
     app.command(name)(verb)
 for name, verb in MODELS_VERBS.items():
     models.command(name)(verb)
 app.add_typer(models, name="models")
+for name, verb in AUDIT_VERBS.items():
+    audit.command(name)(verb)
+app.add_typer(audit, name="audit")
 
 
 def main() -> None:

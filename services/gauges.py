@@ -4,6 +4,7 @@ Workers cannot average a gauge; the auditor is one process and knows the truth. 
 signal too: `audit_last_evaluated_timestamp_seconds` stands still when it does.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -15,6 +16,7 @@ from audit.watch.watched import Watched
 from audit.watch.watching import Watching
 from services.ingestion import Ingestion
 
+LOG = logging.getLogger("rightly.auditor")
 # A standing alarm is at least 2; that is what the alert rule asks for.
 STATES = {
     State.OK: 0,
@@ -73,6 +75,8 @@ class Gauges:
         self.pending.set(ingestion.pending())
         self.broken.set(len(ingestion.broken))
         self.evaluated.set(now.timestamp())
+        for model, moment in ingestion.drilled.items():
+            self.drilled.labels(model).set(moment.timestamp())
         if taken:
             self.show_series(ingestion.watching)
 
@@ -97,13 +101,17 @@ class Gauges:
 def exposed(gauges: Gauges, host: str, port: int) -> Iterator[None]:
     """Serve the series over HTTP while the block runs; on no port when it is 0.
 
-    Raises:
-        OSError: If the port is taken.
+    A port that is taken stops nobody from auditing: the alert on missing series says it.
     """
-    if port == 0:
+    try:
+        started = start_http_server(port, addr=host, registry=gauges.registry) if port else None
+    except OSError:
+        LOG.exception("no metrics on %s:%s", host, port)
+        started = None
+    if started is None:
         yield
         return
-    server, thread = start_http_server(port, addr=host, registry=gauges.registry)
+    server, thread = started
     try:
         yield
     finally:

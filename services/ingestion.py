@@ -64,6 +64,7 @@ class Ingestion:
         forget: Takes predictions out of training manifests.
         broken: Source → why it cannot be read any further.
         head: Number of the last event in the chain.
+        drilled: Model → when a drill of it last raised its alarm.
     """
 
     journal: Path
@@ -78,6 +79,7 @@ class Ingestion:
     forget: erasure.Forget = lambda _: ()
     broken: dict[str, str] = field(default_factory=dict)
     head: int = 0
+    drilled: dict[str, datetime] = field(default_factory=dict)
     _places: dict[str, Place] = field(default_factory=dict)
     _decided: datetime | None = None
     _expired: datetime | None = None
@@ -93,6 +95,7 @@ class Ingestion:
         with self.ledger.engine.begin() as connection:
             self._places = dict(ledger.places(connection))
             self.watching.load(states.load(connection))
+            self.drilled = dict(queries.drills(connection))
 
     def step(self, *, now: datetime) -> int:
         """Ingest up to a batch of each source, then do what is due.
@@ -177,6 +180,8 @@ class Ingestion:
         react(batch, seq, event, self.watching, self._measure)
         if isinstance(event, records.RequestEvent) and event.origin == "alertmanager":
             self._bound(batch, seq, event)
+        if isinstance(event, records.ActionEvent) and queries.is_drilled(event):
+            self.drilled[event.details.get("model", "")] = event.event_time
 
     def _bound(self, batch: Batch, seq: int, event: records.RequestEvent) -> None:
         """Hold requests from outside to the policy's cool-down and budget."""
@@ -314,5 +319,6 @@ def _act(event: records.ActionEvent, watching: Watching) -> Sequence[records.Ala
             details.get("model", ""), version, actor=event.actor, now=event.event_time
         )
     if event.action == "drill":
-        watching.restarted(details.get("model", "") + DRILL)
+        model = details.get("model", "") + DRILL
+        return watching.restarted(model, actor=event.actor, now=event.event_time)
     return ()

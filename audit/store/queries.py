@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,6 +18,7 @@ from audit.policy import PastRequest
 from audit.store import ledger, tables
 
 # How a request ends; before that it is under way.
+RECENT = 500
 SETTLED = frozenset({"promoted", "rejected", "failed", "cancelled"})
 
 
@@ -101,6 +103,30 @@ def request_seq(connection: Connection, request_id: str) -> int | None:
     table = tables.requests
     found = sa.select(table.c.seq).where(table.c.request_id == request_id)
     return connection.execute(found).scalar()
+
+
+def erased_at(connection: Connection, event_id: str) -> str | None:
+    """Return when an erasure was carried out; None while it is not."""
+    table = tables.erasures
+    found = sa.select(table.c.done_at).where(table.c.event_id == event_id)
+    return connection.execute(found).scalar()
+
+
+def drills(connection: Connection) -> Mapping[str, datetime]:
+    """Return when the last drill of each model raised its alarm, among the latest actions."""
+    table = tables.events
+    last: dict[str, datetime] = {}
+    wanted = sa.select(table.c.seq).where(table.c.kind == records.ActionEvent.kind)
+    for seq in connection.execute(wanted.order_by(table.c.seq.desc()).limit(RECENT)).scalars():
+        event = payload(connection, seq)
+        if isinstance(event, records.ActionEvent) and is_drilled(event):
+            last.setdefault(event.details["model"], event.event_time)
+    return last
+
+
+def is_drilled(event: records.ActionEvent) -> bool:
+    """Whether the event says that a drill raised its alarm."""
+    return event.action == "drill" and event.details.get("outcome") == "alarm"
 
 
 def payload(connection: Connection, seq: int) -> records.Event | None:

@@ -153,11 +153,23 @@ class Watching:
                 self.changed.add(key)
         return moved
 
-    def restarted(self, model: str) -> None:
-        """Forget the watches of a drill, so that the next one begins afresh."""
+    def restarted(self, model: str, *, actor: str, now: datetime) -> Sequence[records.AlarmEvent]:
+        """End the watches of a drill, so that the next one begins afresh."""
+        moved: list[records.AlarmEvent] = []
         for key in [key for key, each in self.watched.items() if each.series.model == model]:
+            each = self.watched[key]
+            if each.alarm.standing:
+                each.alarm = alarms.close(
+                    each.alarm,
+                    Resolution.REPLACED,
+                    actor=actor,
+                    reason="the drill is over",
+                    now=now,
+                )
+                moved += self._event(key, now)
             self.watched.pop(key)
             self.changed.add(key)
+        return moved
 
     def standing(self, model: str) -> Sequence[Alarm]:
         """Return the alarms of a model that were raised and are not closed."""

@@ -1,0 +1,181 @@
+"""`rightly audit status | verify | export | erase` and `rightly drill`."""
+
+import threading
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from services import clock, settings
+from services.commands import terminal
+from services.settings import Settings
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Since = Annotated[datetime | None, typer.Option(help="First moment of ingestion, in UTC.")]
+Until = Annotated[datetime | None, typer.Option(help="First moment that is left out, in UTC.")]
+Actor = Annotated[str, typer.Option(help="Who asks; it is recorded.")]
+_WAIT_SECONDS = 60.0
+
+
+def status(*, json: Json = False) -> None:
+    """Show where the audit stands: events, what waits in the journal, standing alarms."""
+    from audit import report
+    from audit.journal import reader
+    from audit.store import ledger, tables
+
+    chosen = settings.load()
+    with _store(chosen).connected() as connection:
+        head = connection.execute(tables.head.select()).one()
+        alarms = report.alarms(
+            connection, states=("alarm", "acknowledged", "requested"), limit=100
+        ).rows
+        waiting = reader.pending(chosen.journal, ledger.places(connection))
+    if json:
+        shown = [{**row, "evidence": dict(row["evidence"])} for row in alarms]
+        terminal.print_json({"events": head.seq, "pending_bytes": waiting, "alarms": shown})
+        return
+    terminal.say(f"{head.seq} events, {waiting} bytes of the journal wait to be ingested")
+    if not alarms:
+        terminal.say("no alarm stands")
+    for row in alarms:
+        where = f"{row['model']}/{row['version']} {row['measure']} {row['side']}"
+        scope = f"class {row['class_label']}" if row["class_label"] else "all classes"
+        terminal.say(f"{row['state']}: {where}, {scope}, since {row['raised_at']}")
+
+
+def verify(*, json: Json = False) -> None:
+    """Check the whole audit trail for changes behind its back; exit status 1 if there are any."""
+    from audit.store import verification
+    from audit.store.anchors import AnchorFolder
+
+    chosen = settings.load()
+    anchors = AnchorFolder(chosen.anchors).read()
+    found = verification.verify(_store(chosen).engine, key=_chain_key(chosen), anchors=anchors)
+    if json:
+        terminal.print_json({**asdict(found), "intact": found.intact})
+    else:
+        counted = f"{found.events} events, {found.erased} erased, {found.anchors} anchors"
+        terminal.say(f"[bold]{'intact' if found.intact else 'NOT intact'}[/]: {counted}")
+        for each in found.findings:
+            terminal.say(f"event {each.seq}: {each.tampering}: {each.detail}")
+    if not found.intact:
+        raise typer.Exit(terminal.FAILED)
+
+
+def export(
+    path: Annotated[Path, typer.Argument(help="The ZIP file to write; must not exist.")],
+    *,
+    since: Since = None,
+    until: Until = None,
+) -> None:
+    """Write a bundle that somebody else can check without Rightly."""
+    from audit.store import export as exporting
+    from audit.store.anchors import AnchorFolder
+
+    chosen = settings.load()
+    made = exporting.export(
+        _store(chosen).engine,
+        path,
+        anchors=AnchorFolder(chosen.anchors).read(),
+        since=since and since.replace(tzinfo=UTC),
+        until=until and until.replace(tzinfo=UTC),
+        now=clock.now(),
+    )
+    terminal.say(f"events {made.first} to {made.last}, {made.erased} of them erased: {made.path}")
+    terminal.say(f"sha256 {made.digest}; unpack it and run: python check.py")
+
+
+def erase(
+    subject: Annotated[str, typer.Argument(help="The pseudonym given with the images.")],
+    *,
+    actor: Actor = "operator",
+) -> None:
+    """Erase everything recorded about a subject: images, heatmaps, regions, labels, verdicts."""
+    from audit import records
+    from services.identifiers import identifier
+
+    chosen = settings.load()
+    now = clock.now()
+    asked = records.ErasureRequest(identifier(now), now, actor, subject)
+    recorder = _recorder(chosen)
+    recorder.note([asked])
+    recorder.close()
+    done = _await_erasure(chosen, asked.event_id)
+    if done is None:
+        terminal.fail("the request is written down, but no auditor has carried it out yet")
+    terminal.say(f"erased at {done}")
+
+
+def drill(
+    model: Annotated[str | None, typer.Argument(help="Default: the default model.")] = None,
+    *,
+    patience: Annotated[float, typer.Option(help="Seconds to wait for the alarm.")] = 60.0,
+) -> None:
+    """Send known wrong reasons the whole way; exit status 1 if no alarm comes out."""
+    from models.registry import Registry
+    from models.runtime import Session
+    from services import drill as drilling
+    from services.stores import StoreReader
+
+    chosen = settings.load()
+    version = Registry(chosen.registry).champion(model or chosen.default_model)
+    session = Session.open(version.folder, device=chosen.device, threads=1)
+    recorder, store = _recorder(chosen), StoreReader(chosen.store)
+    outcome = drilling.drill(version, session, recorder, store, clock=clock.now, patience=patience)
+    recorder.close()
+    recall = f"activation recall {outcome.activation_recall:.2f}"
+    if not outcome.alarmed:
+        terminal.fail(f"no alarm within {outcome.seconds:.0f} s at {recall}; does an auditor run?")
+    terminal.say(f"the alarm came after {outcome.seconds:.1f} s at {recall}")
+
+
+def _store(chosen: Settings) -> Any:  # noqa: ANN401 - loaded late, like everything heavy here
+    from services.stores import StoreReader
+
+    return StoreReader(chosen.store).require()
+
+
+def _recorder(chosen: Settings) -> Any:  # noqa: ANN401 - as above
+    from services import recording
+    from services.identifiers import identifier
+
+    return recording.open_recorder(
+        chosen.journal,
+        source=identifier(clock.now()),
+        key=recording.secret_key(chosen.home / "image.key"),
+        durability="fsync",
+    )
+
+
+def _chain_key(chosen: Settings) -> bytes:
+    from services import recording
+
+    return recording.secret_key(chosen.chain_key)
+
+
+def _await_erasure(chosen: Settings, event_id: str) -> str | None:
+    """Wait until an auditor has done it; be the auditor meanwhile where there is none."""
+    from audit.store import queries
+    from services import auditor
+    from services.stores import StoreReader
+
+    stop = threading.Event()
+    quiet = chosen.model_copy(update={"audit_port": 0})
+    helping = threading.Thread(target=auditor.run, args=(quiet, stop))
+    helping.start()
+    store, deadline = StoreReader(chosen.store), time.monotonic() + _WAIT_SECONDS
+    done = None
+    try:
+        while done is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+            if (reading := store()) is not None:
+                with reading.connected() as connection:
+                    done = queries.erased_at(connection, event_id)
+    finally:
+        stop.set()
+        helping.join()
+        store.close()
+    return done
