@@ -6,7 +6,7 @@ from functools import cache
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from services.console import assets
+from services.console import assets, sparks
 
 # Nothing from elsewhere, no inline script or style, no frame around it.
 POLICY = (
@@ -22,6 +22,7 @@ HEADERS = {
 PLACES = (
     ("Overview", "/"),
     ("Try it", "/try"),
+    ("Alarms", "/alarms"),
     ("API", "/docs"),
 )
 EXPLAINERS = {
@@ -31,6 +32,14 @@ EXPLAINERS = {
     "smoothgrad": "SmoothGrad",
     "integrated_gradients": "Integrated gradients",
     "lrp": "LRP",
+}
+# Measures as people call them.
+MEASURES = {
+    "activation_recall": "Activation Recall",
+    "relevance_mass": "Relevance mass",
+    "confidence": "Confidence",
+    "flip": "Shortcut reliance",
+    "strangeness": "Strangeness",
 }
 _KILO = 10_000
 
@@ -57,19 +66,20 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals.update(asset=assets.address, places=PLACES, explainers=EXPLAINERS)
+    made.globals.update(
+        asset=assets.address,
+        places=PLACES,
+        explainers=EXPLAINERS,
+        measures=MEASURES,
+        sparks=sparks,
+    )
     made.filters.update(count=count, day=day, moment=moment, share=share)
     return made
 
 
 def share(value: float) -> str:
-    """Return a number in [0, 1] as it is written in text, without its leading zero.
-
-    Examples:
-        >>> share(0.714), share(1.0)
-        ('.71', '1.00')
-    """
-    return f"{value:.2f}".removeprefix("0")
+    """Return a number in [0, 1] as it is written in text."""
+    return f"{value:.2f}"
 
 
 def count(number: int) -> str:

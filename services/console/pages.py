@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter
 
-from services.console import assets, overview, reference, trying
+from services.console import alarms, assets, model, overview, reference, trying
 
 ROUTERS: Sequence[APIRouter] = (
     overview.router,
+    model.router,
     trying.router,
+    alarms.router,
     reference.router,
     assets.router,
 )
