@@ -5,7 +5,8 @@
 Every cell (method × task × seed) is a small file below benchmarks/results/retraining with its
 recipe, versions and seconds; what is there is not computed again, so an interrupted run goes on
 where it stopped. `--quick` computes a smaller table in about two minutes and keeps nothing.
-The epoch is always the last one: no method selects on unbiased rows, or on any.
+The epoch is always the last one: no method selects on unbiased rows, or on any. `--cost` prints
+what a step of each method costs on ResNet-18 instead.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from relearning import cells, tables
+from relearning import cells, cost, tables
 from relearning.methods import chosen
 from relearning.tasks import TASKS
 
@@ -32,6 +33,8 @@ def main() -> int:
     """Compute what is missing and print one table per task."""
     asked = _arguments()
     torch.set_num_threads(1)
+    if asked.cost:
+        return _cost(quick=asked.quick, as_json=asked.json)
     data = Path(os.environ.get("RIGHTLY_DATA", "../shared/data"))
     with tempfile.TemporaryDirectory() as passing:
         folder = Path(passing) if asked.quick else asked.results
@@ -52,6 +55,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Every way of learning from explanations.")
     parser.add_argument("--quick", action="store_true", help="small, about two minutes")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument("--cost", action="store_true", help="step cost on ResNet-18 only")
     parser.add_argument("--task", action="append", choices=sorted(TASKS), help="repeatable")
     parser.add_argument("--main", action="store_true", help="the short list of methods")
     parser.add_argument("--method", action="append", help="repeatable; else all of the task's")
@@ -59,6 +63,18 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--print", action="store_true", help="compute nothing that is missing")
     parser.add_argument("--results", type=Path, default=_RESULTS)
     return parser.parse_args()
+
+
+def _cost(*, quick: bool, as_json: bool) -> int:
+    """Print step costs beside what was promised; answer whether every promise is kept."""
+    found = cost.factors(side=64 if quick else 224, batch=8 if quick else 32, rounds=3)
+    if as_json:
+        print(json.dumps(found))
+    else:
+        for name, factor in found.items():
+            limit = cost.LIMITS.get(name)
+            print(f"{name:20}{factor:6.2f} x ERM{'' if limit is None else f'  (at most {limit})'}")
+    return int(any(found[name] > limit for name, limit in cost.LIMITS.items()))
 
 
 def _task(task: str, asked: argparse.Namespace, folder: Path, data: Path) -> list[tables.Row]:

@@ -66,7 +66,7 @@ def run(plan: Plan, name: str, method: str, seed: int, data: Path) -> dict[str, 
     }
     begun = perf_counter()
     try:
-        network, steps = _trained(plan, task, chosen, seed)
+        network, steps, made = _trained(plan, task, chosen, seed)
     except ModelsError as refusal:
         return {**cell, "refused": str(refusal)}
     seconds = perf_counter() - begun
@@ -74,6 +74,9 @@ def run(plan: Plan, name: str, method: str, seed: int, data: Path) -> dict[str, 
     cell["seconds_per_step"] = seconds / steps
     cell["tests"] = {test: _judged(network, rows) for test, rows in task.tests.items()}
     cell["flip_rate"] = _flips(network, task)
+    if isinstance(made, TEA):
+        cell["teacher"] = {test: _judged(made.teacher, rows) for test, rows in task.tests.items()}
+        cell["agreement"] = _agreement(network, made.teacher, task.training)
     return cell
 
 
@@ -94,11 +97,14 @@ def save(path: Path, cell: dict[str, Any]) -> None:
 
 
 def _config(plan: Plan, method: Method, seed: int) -> TrainingConfig:
-    return replace(plan.config, seed=seed, weight_decay=method.decay)
+    rate = plan.config.learning_rate * method.rate
+    return replace(plan.config, seed=seed, weight_decay=method.decay, learning_rate=rate)
 
 
-def _trained(plan: Plan, task: Task, method: Method, seed: int) -> tuple[Classifier, int]:
-    """Return the trained classifier and the steps that were taken."""
+def _trained(
+    plan: Plan, task: Task, method: Method, seed: int
+) -> tuple[Classifier, int, Objective]:
+    """Return the trained classifier, the steps that were taken, and the last objective."""
     config = _config(plan, method, seed)
     rows = task.ceiling if method.rows == "ceiling" else method.masks(task.training, seed)
     steps = config.epochs * -(-len(rows) // config.batch_size)
@@ -112,14 +118,16 @@ def _trained(plan: Plan, task: Task, method: Method, seed: int) -> tuple[Classif
             config,
             first_epochs=first,
         )
-        return network, steps + steps * first // config.epochs
+        return network, steps + steps * first // config.epochs, ERM()
     if method.refines:
         train(network, ERM(), rows, task.validation, config)
         steps *= 2
-    made = _teacher(plan, task, seed) if method.objective == "tea" else None
-    train(network, made or objective(method.objective, method.options), rows, task.validation,
-          config)  # fmt: skip
-    return network, steps
+    if method.objective == "tea":
+        made: Objective = _teacher(plan, task, seed)
+    else:
+        made = objective(method.objective, method.options)
+    train(network, made, rows, task.validation, config)
+    return network, steps, made
 
 
 def _teacher(plan: Plan, task: Task, seed: int) -> Objective:
@@ -151,3 +159,9 @@ def _flips(network: Classifier, task: Task) -> float | None:
     right = before.correct
     flipped = before.logits.argmax(axis=1) != after.logits.argmax(axis=1)
     return round(float(np.mean(flipped[right])), 4) if right.any() else None
+
+
+def _agreement(student: Classifier, teacher: Classifier, rows: ImageSet) -> float:
+    """Return how often student and teacher decide alike on the training's own distribution."""
+    own, theirs = (answers(each, rows).logits.argmax(axis=1) for each in (student, teacher))
+    return round(float((own == theirs).mean()), 4)

@@ -41,6 +41,7 @@ class Method:
         options: The objective's options.
         masks: Which masks training sees.
         decay: Weight decay.
+        rate: Factor on the task's learning rate.
         refines: Whether training begins with the weights of a trained ERM.
         rows: "training", or "ceiling" for the rows without the cue.
         only: Tasks it is for; empty for all.
@@ -51,6 +52,7 @@ class Method:
     options: Mapping[str, Any] = field(default_factory=dict)
     masks: Masks = true
     decay: float = 1e-4
+    rate: float = 1.0
     refines: bool = False
     rows: str = "training"
     only: tuple[str, ...] = ()
@@ -93,7 +95,7 @@ METHODS: dict[str, Method] = {
     "RR-ClArC": Method("rr_clarc", refines=True),
     "GroupDRO": Method("group_dro"),
     "JTT": Method("jtt"),
-    "TEA": Method("tea", only=("C", "A-digits"), main=True),
+    "TEA": Method("tea", rate=3.0, only=("C", "A-digits"), main=True),
 }  # fmt: skip
 
 MASKLESS = ("erm", "group_dro", "jtt", "tea")

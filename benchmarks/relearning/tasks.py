@@ -63,21 +63,15 @@ def _pretrained(classes: tuple[str, ...]) -> Classifier:
 
 
 def _digits(plan: Plan, _data: Path, seed: int) -> digits.GreySource:
-    source = digits.five_thousand_digits(seed=seed)
-    order = np.random.default_rng(seed).permutation(len(source.test_labels))
-    mixed = source._replace(
-        test_images=source.test_images[order], test_labels=source.test_labels[order]
-    )
-    return mixed.first(plan.rows or 4000, plan.test or 1000)
+    return digits.five_thousand_digits(seed=seed).some(plan.rows, plan.test, seed=seed)
 
 
-def _mnist(plan: Plan, data: Path, _seed: int) -> digits.GreySource:
-    source = digits.mnist(data / "mnist" / "mnist.npz")
-    return source.first(plan.rows or 60_000, plan.test or 10_000)
+def _mnist(plan: Plan, data: Path, seed: int) -> digits.GreySource:
+    return digits.mnist(data / "mnist" / "mnist.npz").some(plan.rows, plan.test, seed=seed)
 
 
-def _fashion(plan: Plan, _data: Path, _seed: int) -> digits.GreySource:
-    return digits.fashion_mnist().first(plan.rows or 60_000, plan.test or 10_000)
+def _fashion(plan: Plan, _data: Path, seed: int) -> digits.GreySource:
+    return digits.fashion_mnist().some(plan.rows, plan.test, seed=seed)
 
 
 def _colours(plan: Plan, _data: Path, seed: int) -> Task:

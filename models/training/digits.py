@@ -34,13 +34,16 @@ class GreySource(NamedTuple):
     test_labels: NDArray[np.int64]
     classes: tuple[str, ...]
 
-    def first(self, train: int, test: int) -> "GreySource":
-        """Return a smaller source: the first rows of each split."""
+    def some(self, train: int, test: int, *, seed: int) -> "GreySource":
+        """Mix the rows, which may come sorted by label, and keep so many; 0 keeps all."""
+        draw = np.random.default_rng([seed, 12])
+        kept = draw.permutation(len(self.train_labels))[: train or None]
+        tested = draw.permutation(len(self.test_labels))[: test or None]
         return self._replace(
-            train_images=self.train_images[:train],
-            train_labels=self.train_labels[:train],
-            test_images=self.test_images[:test],
-            test_labels=self.test_labels[:test],
+            train_images=self.train_images[kept],
+            train_labels=self.train_labels[kept],
+            test_images=self.test_images[tested],
+            test_labels=self.test_labels[tested],
         )
 
 

@@ -202,3 +202,15 @@ def test_a_cue_by_presence_is_in_the_first_class_only() -> None:
     assert not has[rows.labels == 1].any()
     assert 0.2 < has[rows.labels == 0].mean() < 0.8
     assert planted.group_names[int(planted.groups[has][0])] == "nevus, cue"
+
+
+def test_some_rows_of_a_sorted_source_are_of_all_classes(source: GreySource) -> None:
+    order = np.argsort(source.train_labels, kind="stable")
+    ordered = source._replace(
+        train_images=source.train_images[order], train_labels=source.train_labels[order]
+    )
+    few = ordered.some(200, 0, seed=1)
+
+    assert len(few.train_labels) == 200
+    assert len(few.test_labels) == 100
+    assert len(np.unique(few.train_labels)) == 10
