@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -337,3 +339,33 @@ def test_export_names_what_does_not_fit(
 
     assert message in run(*given, status=1).stderr
     assert Registry(tmp_path / "var" / "registry").models() == []
+
+
+def loaded_after(statement: str) -> set[str]:
+    code = f"{statement}; import sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return set(done.stdout.split())
+
+
+def test_help_does_not_wait_for_heavy_libraries() -> None:
+    heavy = {"torch", "onnxruntime", "bentoml", "fastapi"}
+
+    assert heavy & loaded_after("import services.cli") == set()
+    assert heavy & loaded_after("import services.gateway"), "the check above can fail"
+
+
+@pytest.mark.slow
+def test_a_classifier_trained_by_others_is_added_by_one_command(run: Run) -> None:
+    pytest.importorskip("efficientnet_lite_pytorch")
+    run("models", "add", "imagenet", "--no-promote")
+    image(Path("a.png"))
+
+    (answer,) = json.loads(
+        run("predict", "a.png", "--model", "imagenet", "--version", 1, "--json").output
+    )
+    card = json.loads(run("models", "show", "imagenet", 1, "--json").output)
+
+    assert len(card["spec"]["classes"]) == 1000
+    assert card["parity"]["decided"] == 1
+    assert "generated" in card["parity"]["samples"]
+    assert [7, 7] == answer["explanation"]["shape"]
