@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from audit.alarms import State
 from audit.watch.watched import Watched
@@ -53,6 +53,13 @@ class Gauges:
         self.failed = Counter(
             "audit_step_failures", "Steps that failed and were rolled back", registry=self.registry
         )
+        self.flips = Histogram(
+            "audit_shortcut_flip",
+            "Share of the interventions on what is irrelevant that changed an answer",
+            ["model", "source"],
+            buckets=(0.0, 0.34, 0.67, 1.0),
+            registry=self.registry,
+        )
         self.drilled = self._gauge(
             "audit_last_drill_timestamp_seconds",
             "When a fire drill last raised its alarm",
@@ -75,6 +82,8 @@ class Gauges:
         self.pending.set(ingestion.pending())
         self.broken.set(len(ingestion.broken))
         self.evaluated.set(now.timestamp())
+        for model, source, share in ingestion.take_probes():
+            self.flips.labels(model, source).observe(share)
         for model, moment in ingestion.drilled.items():
             self.drilled.labels(model).set(moment.timestamp())
         if taken:

@@ -80,6 +80,7 @@ class Ingestion:
     broken: dict[str, str] = field(default_factory=dict)
     head: int = 0
     drilled: dict[str, datetime] = field(default_factory=dict)
+    _probed: list[tuple[str, str, float]] = field(default_factory=list)
     _places: dict[str, Place] = field(default_factory=dict)
     _decided: datetime | None = None
     _expired: datetime | None = None
@@ -118,6 +119,11 @@ class Ingestion:
         """Return the bytes of the journal that are not ingested yet."""
         return reader.pending(self.journal, self._places)
 
+    def take_probes(self) -> Sequence[tuple[str, str, float]]:
+        """Return model, region source and flip share of the probes since the last call."""
+        taken, self._probed = self._probed, []
+        return taken
+
     def _source(self, source: str, now: datetime) -> int:
         if source in self.broken:
             return 0
@@ -149,11 +155,18 @@ class Ingestion:
             ]
             for each in batch.ingest(events):
                 self._react(batch, each.seq, each.event)
-            for probe in self._probes(batch, pictures, now):
+            probes = self._probes(batch, pictures, now)
+            for probe in probes:
                 self._react(batch, batch.append(probe).seq, probe)
             batch.move_cursor(last)
             states.save(batch.connection, self.watching.settle(), seq=batch.head[0])
         self._places[last.segment.source] = last
+        models = {each.event.event_id: each.event for each in batch.ingested}
+        for probe in probes:
+            answer = models.get(probe.prediction_id)
+            if isinstance(answer, records.PredictionRecord):
+                share = probe.measures["flip_share"]
+                self._probed.append((answer.model.name, probe.source, share))
         self._publish(now)
 
     def _publish(self, now: datetime) -> None:

@@ -46,7 +46,7 @@ VERSION = Gauge(
     ["model"],
     multiprocess_mode="livemin",
 )
-RECORDS = Counter("audit_records", "Answers, with and without a region", ["model", "masked"])
+RECORDS = Counter("audit_records", "Answers, with and without a region", ["model", "region"])
 RECALL = Histogram(
     "audit_activation_recall",
     "Mean Grad-CAM value over the region",
