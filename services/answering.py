@@ -62,6 +62,21 @@ class Picture:
     area: float
 
 
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """Answers that nobody may see yet.
+
+    Attributes:
+        answers: One per image.
+        entries: What is to be written down about each.
+        options: What was asked.
+    """
+
+    answers: list[Answer]
+    entries: list[AnswerEntry]
+    options: Options
+
+
 class Answerer:
     """Answers requests with whatever version is the champion when they begin."""
 
@@ -77,14 +92,18 @@ class Answerer:
         self._labels = telemetry.ClassLabels()
 
     def answer(self, model: str, question: Question) -> list[Answer]:
-        """Return one answer per image, in their order, all of one version.
+        """Return one answer per image, in their order, all of one version; errors as below."""
+        return self.give(self.compute(model, question))
+
+    def compute(self, model: str, question: Question) -> Computed:
+        """Work out one answer per image, in their order, all of one version.
 
         Raises:
             UnknownModelError: If there is no such model.
             NotReadyError: If no version of it is in service.
             ServiceError: If an image, a region or an option cannot be used; the message says
-            which image. ExplainerError: If the version has no such explainer.
-            JournalUnavailableError: If the answers cannot be written down now.
+                which image.
+            ExplainerError: If the version has no such explainer.
         """
         served = self._champions.current(model)
         target = target_index(question.options.target, served.session.spec.classes)
@@ -105,10 +124,18 @@ class Answerer:
             entry = self._entry(served, picture, prediction, question.options)
             entries.append(entry)
             answers.append(answer_of(entry, picture.pixels, heatmap, question.options))
+        return Computed(answers, entries, question.options)
+
+    def give(self, computed: Computed) -> list[Answer]:
+        """Write the answers down, and only then return them.
+
+        Raises:
+            JournalUnavailableError: If they cannot be written down now.
+        """
         with telemetry.stage("record"):
-            self._recorder.record(entries)
-        self._count(entries, question.options)
-        return answers
+            self._recorder.record(computed.entries)
+        self._count(computed.entries, computed.options)
+        return computed.answers
 
     def _pictures(self, question: Question, served: Served) -> list[Picture]:
         pictures = []

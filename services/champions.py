@@ -90,11 +90,13 @@ class Champions:
     def _follow_one(self, name: str) -> bool:
         slot = self._slots.get(name)
         try:
+            pointer = self._registry.pointer(name)
+            wanted = ModelRef(name, pointer.version or 0, pointer.digest or "")
+            if wanted == self._rejected.get(name) or (slot and slot.current.ref == wanted):
+                return False
             version = self._registry.champion(name)
         except ModelsError as error:
             _log.debug("model %s has no champion: %s", name, error)
-            return False
-        if version.ref == self._rejected.get(name) or (slot and slot.current.ref == version.ref):
             return False
         return self._take(name, slot, version)
 

@@ -136,13 +136,6 @@ def format_of(content: bytes) -> str:
     )
 
 
-def encode_png(pixels: Pixels) -> bytes:
-    """Return uint8 pixels [height, width, 3 or 4] as a PNG without metadata, written fast."""
-    target = BytesIO()
-    Image.fromarray(pixels).save(target, "PNG", compress_level=1)
-    return target.getvalue()
-
-
 def _check_bytes(content: bytes, limits: Limits) -> None:
     if len(content) > limits.max_bytes:
         raise TooLargeError(f"{len(content)} bytes; at most {limits.max_bytes} are read")

@@ -23,6 +23,7 @@ from audit.store import erasure, ledger, projections, queries, states, tables
 from audit.store.anchors import AnchorFolder
 from audit.store.ledger import Batch, Ledger
 from audit.watch.watching import DRILL, Watching
+from services import png
 from services.images import ImageFolder
 
 LOG = logging.getLogger("rightly.auditor")
@@ -145,7 +146,7 @@ class Ingestion:
     ) -> None:
         pictures = [each for each, _, _ in entries if isinstance(each, records.ImageRecord)]
         # Before the commit: afterwards the segment may go, and writing twice does no harm.
-        self.images.write_all({each.address: each.png.data for each in pictures})
+        self.images.write_all({each.address: png.recompressed(each.png.data) for each in pictures})
         last = entries[-1][2]
         with self.ledger.batch(now=now) as batch:
             events = [

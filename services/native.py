@@ -15,7 +15,7 @@ from pydantic import BaseModel, WithJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services import forms
+from services import forms, wiring
 from services.answering import Question
 from services.errors import EXPECTED, answer
 from services.schemas import ImageRequest, Options
@@ -55,7 +55,7 @@ async def predict(serving: Serving, asked: Asked) -> Response:
     """Answer one image with the default model."""
     model = serving.settings.default_model
     try:
-        answers = await serving.pool.run(lambda: serving.answerer.answer(model, asked()))
+        answers = await wiring.answers(serving, model, asked)
     except EXPECTED as error:
         return answer(error)
     return Response(answers[0].model_dump_json(), media_type=forms.JSON)

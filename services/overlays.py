@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from services.decoding import encode_png
+from services import png
 
 # Viridis at 26 even steps from 0 to 1; between them, straight lines (within 3 of 255 of the
 # original).
@@ -80,4 +80,4 @@ def blend(image: NDArray[np.uint8], grid: NDArray[np.float32]) -> NDArray[np.uin
 
 def data_url(pixels: NDArray[np.uint8]) -> str:
     """Return the pixels as a PNG in a data URL, ready for an `img` element."""
-    return "data:image/png;base64," + base64.b64encode(encode_png(pixels)).decode("ascii")
+    return "data:image/png;base64," + base64.b64encode(png.compressed(pixels)).decode("ascii")

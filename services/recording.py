@@ -10,7 +10,6 @@ digest of the pixels would tell who holds the image that it belongs to.
 import contextlib
 import hashlib
 import hmac
-import io
 import os
 import secrets
 from collections.abc import Mapping, Sequence
@@ -21,13 +20,13 @@ from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from audit import records
 from audit.canonical import Packed, packed_shares
 from audit.journal.background import BackgroundWriter
 from audit.journal.writer import RESERVE_BYTES, Durability, Writer
 from models.types import ModelRef, Prediction
+from services import png
 
 KEY_BYTES = 32
 
@@ -140,7 +139,7 @@ class Recorder:
             event_id=entry.prediction_id,
             event_time=entry.now,
             address=address,
-            png=Packed.of(np.frombuffer(encode_png(entry.image), np.uint8), "|u1"),
+            png=Packed.of(np.frombuffer(png.uncompressed(entry.image), np.uint8), "|u1"),
             subject=entry.subject,
         )
         return [records.to_bytes(picture), records.to_bytes(_record(entry, address))]
@@ -200,13 +199,6 @@ def image_address(key: bytes, prediction_id: str, image: NDArray[np.uint8]) -> s
     shape = np.array(image.shape, "<u4").tobytes()
     message = prediction_id.encode() + shape + np.ascontiguousarray(image).tobytes()
     return hmac.new(key, message, hashlib.sha256).hexdigest()
-
-
-def encode_png(image: NDArray[np.uint8]) -> bytes:
-    """Return the PNG file of `image`, uint8 [height, width, 3], without any metadata."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
 
 
 def _record(entry: AnswerEntry, image: str | None) -> records.PredictionRecord:

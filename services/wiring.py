@@ -9,13 +9,14 @@ from pathlib import Path
 from models.registry import Registry
 from models.runtime import Session
 from services import clock, recording, settings, telemetry
-from services.answering import Answerer
+from services.answering import Answerer, Question
 from services.champions import Champions
 from services.decoding import Limits
 from services.identifiers import identifier
 from services.images import ImageFolder
 from services.pool import Pool
 from services.recording import Recorder
+from services.schemas import Answer
 from services.settings import Settings
 from services.stores import StoreReader
 from services.trail import Trail
@@ -81,6 +82,22 @@ def connect(chosen: Settings) -> Serving:
         store=store,
         pool=Pool(chosen.concurrency, chosen.deadline_seconds),
         trials=trials,
+    )
+
+
+async def answers(serving: Serving, model: str, asked: Callable[[], Question]) -> list[Answer]:
+    """Return the answers to what `asked` returns, once they are written down.
+
+    Raises:
+        ServiceError: If `asked` or an image says so, or it takes too long.
+        ModelsError: As `Answerer.compute` says.
+        JournalUnavailableError: If nothing can be written down now.
+    """
+    answerer = serving.answerer
+    if serving.settings.recording == "off":
+        return await serving.pool.run(lambda: answerer.answer(model, asked()))
+    return await serving.pool.run_and_write(
+        lambda: answerer.compute(model, asked()), answerer.give
     )
 
 

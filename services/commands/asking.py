@@ -151,8 +151,8 @@ def _answers(
 
 
 def _draw(answers: Sequence[_Answer], files: Sequence[Path], save: Path) -> None:
-    from services.decoding import encode_png
     from services.overlays import blend
+    from services.png import compressed
 
     several = len(files) > 1
     if several:
@@ -163,7 +163,7 @@ def _draw(answers: Sequence[_Answer], files: Sequence[Path], save: Path) -> None
         taken.add(stem)
         path = save / f"{stem}.png" if several else save
         try:
-            path.write_bytes(encode_png(blend(each.pixels, each.heatmap)))
+            path.write_bytes(compressed(blend(each.pixels, each.heatmap)))
         except OSError as error:
             raise RequestError(f"cannot write {path}: {error.strerror}") from error
 

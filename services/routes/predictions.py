@@ -10,8 +10,7 @@ from PIL import Image
 
 from audit import canonical
 from audit.records import PredictionRecord
-from services import forms, overlays
-from services.decoding import encode_png
+from services import forms, overlays, png, wiring
 from services.errors import UnknownPredictionError
 from services.replies import answer_of_record
 from services.routes.depending import Connected, Name, refusals
@@ -50,7 +49,7 @@ async def predict(model: Name, request: Request, serving: Connected) -> Response
     With a `region` of the same size, the answer says how well the explanation agrees with it.
     """
     asked = await forms.asked(request, serving.settings.max_images)
-    answers = await serving.pool.run(lambda: serving.answerer.answer(model, asked()))
+    answers = await wiring.answers(serving, model, asked)
     return Response(Answers(predictions=answers).model_dump_json(), media_type=forms.JSON)
 
 
@@ -92,9 +91,9 @@ def heatmap(
     """Draw the heatmap in viridis over the recorded image, opaque where the evidence is."""
     grid = canonical.shares(recorded(serving, prediction_id).heatmap)
     if background == "none":
-        return _png(encode_png(overlays.layer(grid, _SIDE, _SIDE)))
+        return _png(png.compressed(overlays.layer(grid, _SIDE, _SIDE)))
     pixels = np.asarray(Image.open(BytesIO(_image(serving, prediction_id))).convert("RGB"))
-    return _png(encode_png(overlays.blend(pixels, grid)))
+    return _png(png.compressed(overlays.blend(pixels, grid)))
 
 
 def recorded(serving: Serving, prediction_id: str) -> PredictionRecord:

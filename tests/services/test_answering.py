@@ -10,8 +10,9 @@ from models.types import Attribution
 from services import clock
 from services.answering import Answerer, Question, heatmap_of, target_index
 from services.champions import Champions
-from services.decoding import Limits, encode_png
+from services.decoding import Limits
 from services.errors import RequestError, UnreadableImageError
+from services.png import compressed
 from services.recording import Recorder
 from services.schemas import Options
 from tests import graphs
@@ -58,10 +59,10 @@ def ask(images, regions=None, **options: object) -> Question:
 def region(rows: slice, columns: slice) -> bytes:
     marked = np.zeros((16, 16), np.uint8)
     marked[rows, columns] = 1
-    return encode_png(marked)
+    return compressed(marked)
 
 
-RED = encode_png(graphs.patch("red"))
+RED = compressed(graphs.patch("red"))
 
 
 def test_the_numbers_are_those_of_the_formulas(champions) -> None:
@@ -96,7 +97,7 @@ def test_audit_numbers_are_grad_cams_whichever_explainer_is_shown(champions) -> 
 
 
 def test_a_batch_answers_as_its_images_do_alone(champions) -> None:
-    images = [encode_png(graphs.patch(colour, 8, 4)) for colour in graphs.CLASSES]
+    images = [compressed(graphs.patch(colour, 8, 4)) for colour in graphs.CLASSES]
     together = answerer(champions).answer(MODEL, ask(images))
     alone = [answerer(champions).answer(MODEL, ask([each]))[0] for each in images]
 
@@ -128,11 +129,11 @@ def test_nothing_is_written_down_that_is_not_answered(champions) -> None:
 
 def test_a_region_outside_of_what_the_classifier_sees_is_refused(champions) -> None:
     """One pixel of a large image vanishes when the image is made small."""
-    large = encode_png(np.zeros((800, 800, 3), np.uint8))
+    large = compressed(np.zeros((800, 800, 3), np.uint8))
     dot = np.zeros((800, 800), np.uint8)
     dot[0, 0] = 1
     with pytest.raises(RequestError, match="outside"):
-        answerer(champions).answer(MODEL, ask([large], [encode_png(dot)]))
+        answerer(champions).answer(MODEL, ask([large], [compressed(dot)]))
 
 
 def test_an_explainer_that_the_version_lacks_is_refused(tmp_path) -> None:

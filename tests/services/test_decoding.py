@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from services import decoding
+from services import png
 from services.decoding import Limits, decode_image, decode_region
 from services.errors import (
     RequestError,
@@ -292,7 +292,7 @@ def test_a_region_that_is_no_png_is_refused() -> None:
 def test_the_written_png_holds_nothing_but_pixels() -> None:
     """What is recorded was decoded first, so a second file hidden behind the picture is gone."""
     polyglot = encoded(Image.fromarray(photo()), "PNG") + b"PK\x03\x04 <script>alert(1)</script>"
-    written = decoding.encode_png(decode_image(polyglot, LIMITS))
+    written = png.uncompressed(decode_image(polyglot, LIMITS))
 
     assert b"script" not in written
     assert (decode_image(written, LIMITS) == photo()).all()

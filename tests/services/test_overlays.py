@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from services import overlays
-from services.decoding import encode_png
+from services.png import compressed
 
 
 def lightness(colour) -> float:
@@ -70,7 +70,7 @@ def test_stretching_agrees_with_interpolating_by_hand() -> None:
 def test_a_png_reads_back_as_it_was() -> None:
     pixels = overlays.layer(np.random.default_rng(2).random((7, 7), np.float32), 30, 20)
 
-    assert (np.asarray(Image.open(BytesIO(encode_png(pixels)))) == pixels).all()
+    assert (np.asarray(Image.open(BytesIO(compressed(pixels)))) == pixels).all()
 
 
 def test_a_data_url_is_a_png() -> None:

@@ -67,3 +67,29 @@ def test_a_thread_stays_taken_until_its_work_is_done() -> None:
     pool.close()
 
     assert ["abandoned", "next"] == order
+
+
+def test_the_next_request_is_computed_while_the_disk_is_waited_for() -> None:
+    """One computing thread, a slow disk: five requests wait for it together."""
+
+    async def scenario(pool) -> list[int]:
+        return await asyncio.gather(
+            *(pool.run_and_write(lambda n=n: n, lambda n: (sleep(0.2), n)[1]) for n in range(5))
+        )
+
+    pool, start = Pool(1, 5), perf_counter()
+    found = asyncio.run(scenario(pool))
+    pool.close()
+
+    assert [0, 1, 2, 3, 4] == found
+    assert perf_counter() - start < 0.8
+
+
+def test_one_deadline_holds_for_both() -> None:
+    async def scenario(pool) -> None:
+        with pytest.raises(DeadlineError):
+            await pool.run_and_write(lambda: sleep(0.15), lambda _: sleep(0.15))
+
+    pool = Pool(1, 0.2)
+    asyncio.run(scenario(pool))
+    pool.close()

@@ -13,10 +13,10 @@ from audit.errors import JournalUnavailableError, StoreError
 from audit.journal import reader
 from models.types import ModelRef, Prediction
 from services.images import ImageFolder
+from services.png import compressed
 from services.recording import (
     AnsweredRegion,
     AnswerEntry,
-    encode_png,
     image_address,
     open_recorder,
     secret_key,
@@ -176,7 +176,7 @@ def test_the_key_is_made_once_and_is_private(tmp_path) -> None:
 
 def test_images_are_written_once_and_erased(tmp_path) -> None:
     images = ImageFolder(tmp_path)
-    address, png = "ab" * 32, encode_png(answer().image)
+    address, png = "ab" * 32, compressed(answer().image)
     images.write(address, png)
     images.write(address, b"ignored")
 

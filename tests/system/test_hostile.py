@@ -7,7 +7,7 @@ from time import perf_counter
 
 import pytest
 
-from services.decoding import encode_png
+from services.png import compressed
 from tests import graphs
 from tests.hostile import attacks
 from tests.served import MODEL, Reply, resident_bytes
@@ -20,7 +20,7 @@ PATHS = ("/predict", f"/v1/models/{MODEL}/predictions")
 
 def test_a_thousand_hostile_requests_are_answered_or_refused(server, record_property) -> None:
     """Only 2xx and 4xx, one shape of errors, bounded memory, and the server answers as before."""
-    red = encode_png(graphs.patch("red"))
+    red = compressed(graphs.patch("red"))
     before = server.post_form("/predict", ("image", red)).json()["classes"]
     for attack in attacks(60, SEED + 1):  # so that what is loaded once is not counted as growth
         server.ask("POST", PATHS[0], attack.body, content_type=attack.kind)

@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from services.decoding import encode_png
+from services.png import compressed
 from tests import graphs
 from tests.served import MODEL, form
 
 pytestmark = pytest.mark.system
 
-RED = encode_png(graphs.patch("red", 4, 8))
+RED = compressed(graphs.patch("red", 4, 8))
 PREDICTIONS = f"/v1/models/{MODEL}/predictions"
 
 
 def region(rows: slice, columns: slice) -> bytes:
     marked = np.zeros((16, 16), np.uint8)
     marked[rows, columns] = 255
-    return encode_png(marked)
+    return compressed(marked)
 
 
 def test_an_image_is_answered_with_its_reason(server) -> None:
@@ -64,7 +64,7 @@ def test_a_region_brings_the_audit_numbers(server) -> None:
 
 
 def test_many_images_are_answered_in_order_by_one_version(server) -> None:
-    parts = [("image", encode_png(graphs.patch(colour))) for colour in graphs.CLASSES]
+    parts = [("image", compressed(graphs.patch(colour))) for colour in graphs.CLASSES]
     answers = server.post_form(PREDICTIONS, *parts).json()["predictions"]
 
     assert list(graphs.CLASSES) == [each["classes"][0]["label"] for each in answers]

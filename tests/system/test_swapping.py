@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from services import clock
-from services.decoding import encode_png
+from services.png import compressed
 from tests import graphs, served
 from tests.served import MODEL
 
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.system, pytest.mark.slow]
 
 REQUESTS, SWAPS, CLIENTS = 2000, 20, 4
 GAINS = (40.0, 20.0)
-RED = encode_png(graphs.patch("red"))
+RED = compressed(graphs.patch("red"))
 
 
 def test_swaps_under_load_fail_no_request(tmp_path) -> None:
