@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import typer
 
-from services.commands import asking, auditing, learning, making, serving, up, versions
+from services.commands import asking, auditing, learning, making, planting, serving, up, versions
 from services.commands.terminal import ReadableGroup
 
 app = typer.Typer(
@@ -36,6 +36,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "train": learning.train,
     "evaluate": learning.evaluate,
     "compare": learning.compare,
+    "plant": planting.plant,
     "drill": auditing.drill,
 }
 MODELS_VERBS: dict[str, Callable[..., None]] = {

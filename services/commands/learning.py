@@ -65,7 +65,7 @@ def train(
 ) -> None:
     """Train a classifier, from labels alone or from labels and regions."""
     changes = {
-        "data": None if data is None else str(data),
+        "data": None if data is None else str(data.resolve()),
         "objective": objective,
         "architecture": architecture,
         "weights": weights,
