@@ -196,9 +196,11 @@ class ProbeEvent:
 
     Attributes:
         prediction_id: The probed answer.
-        intervention: "fill", "blur" or "swap".
+        intervention: "fill", "blur" or "swap"; "all" for the summary over all three.
         source: Where the region came from that said what is irrelevant.
-        measures: Name → value: "flip", "directed_flip", "probability_shift".
+        measures: Name → value. Of one intervention: "flip", "directed_flip" where the new
+            surroundings suggest another class, "probability_shift". Of all: "flip", the share of
+            interventions that changed the answer, and each one's with its name before it.
     """
 
     event_id: str

@@ -24,6 +24,7 @@ from services.identifiers import identifier
 from services.images import ImageFolder
 from services.ingestion import Ingestion
 from services.leadership import NotLeaderError, leadership
+from services.probing import ServedProber
 from services.references import CardReferences
 from services.settings import Settings
 
@@ -78,6 +79,7 @@ def connect(chosen: Settings, ledger: Ledger) -> Ingestion:
         anchors=AnchorFolder(chosen.anchors),
         watching=Watching(promise, CardReferences(registry)),
         identify=identifier,
+        prober=ServedProber(registry, chosen.probe_share, identifier),
         retention=_retention(chosen),
     )
 

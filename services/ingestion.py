@@ -166,8 +166,7 @@ class Ingestion:
         for probe in probes:
             answer = models.get(probe.prediction_id)
             if isinstance(answer, records.PredictionRecord):
-                share = probe.measures["flip_share"]
-                self._probed.append((answer.model.name, probe.source, share))
+                self._probed.append((answer.model.name, probe.source, probe.measures["flip"]))
         self._publish(now)
 
     def _publish(self, now: datetime) -> None:
@@ -280,8 +279,8 @@ def react(
             measure(batch, seq, event)
         case records.ProbeEvent():
             record = queries.answer(batch.connection, event.prediction_id)
-            if record is not None and "flip_share" in event.measures:
-                moved = watching.probed(record, event.source, event.measures["flip_share"])
+            if record is not None and event.intervention == "all":
+                moved = watching.probed(record, event.source, event.measures["flip"])
         case records.AcknowledgementEvent():
             moved = watching.acknowledged(event)
         case records.RequestEvent():

@@ -125,7 +125,8 @@ def _region(connection: Connection, seq: int, event: records.RegionEvent) -> Non
 
 def _probe(connection: Connection, seq: int, event: records.ProbeEvent) -> None:
     _take_subject(connection, seq, event.prediction_id)
-    named = {f"{event.intervention}_{name}": value for name, value in event.measures.items()}
+    before = "" if event.intervention == "all" else f"{event.intervention}_"
+    named = {before + name: value for name, value in event.measures.items()}
     add_measures(connection, seq, event.prediction_id, event.source, named)
 
 
