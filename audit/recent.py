@@ -15,10 +15,10 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from audit import intervals
+from audit import intervals, records
 from audit.canonical import moment
 from audit.intervals import Estimate
-from audit.store import tables
+from audit.store import queries, tables
 
 WINDOW = 1000  # answers
 DAYS = 14  # of traffic
@@ -89,6 +89,19 @@ class Example:
     class_label: str
     confidence: float
     value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unreviewed:
+    """An answer that nobody has judged yet.
+
+    Attributes:
+        record: As it was given.
+        measures: Name → value, of what is current; of the last source where there are several.
+    """
+
+    record: records.PredictionRecord
+    measures: Mapping[str, float]
 
 
 def glance(
@@ -181,6 +194,31 @@ def examples(
             row.lowest,
         )
         for row in connection.execute(wanted)
+    ]
+
+
+def unreviewed(connection: Connection, model: str, *, limit: int) -> Sequence[Unreviewed]:
+    """Return the newest live answers without a verdict whose image is kept, newest first."""
+    table, values = tables.predictions, tables.measures
+    newest = (
+        sa.select(table.c.prediction_id, table.c.seq)
+        .where(table.c.model == model, table.c.stream == "live", table.c.verdict.is_(None))
+        .where(table.c.image.is_not(None), ~table.c.erased)
+        .order_by(table.c.event_time.desc())
+        .limit(limit)
+    )
+    wanted = {row.prediction_id: row.seq for row in connection.execute(newest)}
+    measures: defaultdict[str, dict[str, float]] = defaultdict(dict)
+    known = sa.select(values.c.prediction_id, values.c.name, values.c.value).where(
+        values.c.prediction_id.in_(wanted), values.c.current
+    )
+    for row in connection.execute(known.order_by(values.c.source)):
+        measures[row.prediction_id][row.name] = row.value
+    found = ((name, queries.payload(connection, seq)) for name, seq in wanted.items())
+    return [
+        Unreviewed(event, measures[name])
+        for name, event in found
+        if isinstance(event, records.PredictionRecord)
     ]
 
 

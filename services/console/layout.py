@@ -22,6 +22,7 @@ HEADERS = {
 PLACES = (
     ("Overview", "/"),
     ("Try it", "/try"),
+    ("Review", "/review"),
     ("Alarms", "/alarms"),
     ("API", "/docs"),
 )

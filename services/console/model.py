@@ -14,6 +14,7 @@ from audit.intervals import Estimate
 from audit.recent import Example
 from models.champion import Move
 from models.registry import Version
+from services import references
 from services.console import layout, overview
 from services.routes.depending import Connected, Name, refusals
 from services.schemas import VersionNumber
@@ -159,11 +160,16 @@ def _card(version: Version) -> list[tuple[str, list[tuple[str, str]]]]:
     ]
     return [
         ("What it is", identity),
-        ("Measured when it was made", _flat(card.fields.measures)),
+        ("Measured when it was made", _flat(_evaluated(card.fields.measures))),
         ("Where it comes from", origin),
         ("ONNX against the trained network", _flat(card.fields.parity or {})),
         ("Libraries", [(name, text) for name, text in lineage.libraries.items()]),
     ]
+
+
+def _evaluated(measures: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the measures for people: the detectors' reference is long and its own subject."""
+    return {name: value for name, value in measures.items() if name != references.FIELD}
 
 
 def _flat(values: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter
 
-from services.console import alarms, assets, model, overview, reference, trying
+from services.console import alarms, assets, model, overview, reference, review, trying
 
 ROUTERS: Sequence[APIRouter] = (
     overview.router,
     model.router,
     trying.router,
+    review.router,
     alarms.router,
     reference.router,
     assets.router,

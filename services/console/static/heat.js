@@ -91,13 +91,15 @@ export function outline(marked, columns, rows) {
 
 /** Draw image, heatmap and region.
  * @param {HTMLCanvasElement} canvas
- * @param {{image: CanvasImageSource, heat: ?HTMLCanvasElement, opacity: number, border: ?{path: Path2D, columns: number, rows: number}}} scene */
-export function compose(canvas, { image, heat, opacity, border }) {
+ * @param {{image: CanvasImageSource, heat: ?HTMLCanvasElement, opacity: number, border: ?{path: Path2D, columns: number, rows: number}, filter: ?string}} scene */
+export function compose(canvas, { image, heat, opacity, border, filter }) {
   const pen = canvas.getContext("2d");
   pen.setTransform(1, 0, 0, 1, 0, 0);
   pen.globalAlpha = 1;
   pen.imageSmoothingEnabled = (image.width || image.videoWidth) > canvas.width;
+  pen.filter = filter || "none";
   pen.drawImage(image, 0, 0, canvas.width, canvas.height);
+  pen.filter = "none";
   if (heat && opacity > 0) {
     pen.globalAlpha = opacity;
     pen.drawImage(heat, 0, 0, canvas.width, canvas.height);
