@@ -41,7 +41,7 @@ def home(tmp_path: Path) -> Path:
 def server(
     home: Path, request: pytest.FixtureRequest
 ) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """`rightly serve` or `rightly up` in a folder of its own, where a stray package `services` lies in the way."""
+    """Either command in a folder of its own, where a stray package `services` lies in the way."""
     port = free_port()
     folder = home.parent / "elsewhere"
     (folder / "services").mkdir(parents=True)
