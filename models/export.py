@@ -4,20 +4,19 @@ The files appear only after both graphs have been compared with torch on real im
 the same weights twice writes the same bytes, so that a version's digest means its content.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from torch import nn
 
 from models import architectures, contract, parity, providers
 from models.architectures import Classifier
 from models.errors import ExportError
 from models.graph import assembly
+from models.modes import evaluation_mode
 from models.parity import Parity
 
 WEIGHTS = "weights.safetensors"
@@ -89,18 +88,6 @@ def measure(
                 for name, session in sessions.items():
                     actual[name].append(_run(session, name, images, target))
     return parity.compare(expected, actual, half=half)
-
-
-@contextmanager
-def evaluation_mode(network: nn.Module) -> Iterator[None]:
-    """Put every module of `network` in eval mode, then back as each one was."""
-    before = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, training in before.items():
-            module.training = training
 
 
 def _check_samples(classifier: Classifier, samples: NDArray[np.uint8]) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from models.architectures import Classifier
 from models.explainers.input_gradients import input_gradients
+from models.modes import evaluation_mode
 from models.training.batches import batches
 from models.training.image_sets import ImageSet
 from models.training.losses.rrr import RRR
@@ -83,9 +84,7 @@ def used_pixels(
     """
     device = next(classifier.parameters()).device
     marks = []
-    before = {module: module.training for module in classifier.modules()}
-    classifier.eval()
-    try:
+    with evaluation_mode(classifier):
         for batch in batches(rows, size):
             here = batch.on(device)
             gradient = input_gradients(
@@ -94,9 +93,6 @@ def used_pixels(
             magnitude = gradient.abs().amax(1)
             top = magnitude.amax((1, 2), keepdim=True)
             marks.append(((magnitude > cut * top) & (top > 0)).cpu().numpy())
-    finally:
-        for module, training in before.items():
-            module.training = training
     return np.concatenate(marks)
 
 

@@ -14,6 +14,7 @@ import torch
 
 from models.architectures import Classifier
 from models.errors import TrainingError
+from models.modes import training_mode
 from models.training.batches import batch_of, epoch_order
 from models.training.image_sets import ImageSet
 from models.training.objectives import ERM, Moment, Objective
@@ -63,7 +64,8 @@ def balance(
         if step >= limit:
             break
         batch = batch_of(training, order[start : start + config.batch_size]).on(device)
-        with torch.random.fork_rng(devices=[]):
+        frozen = measured.freezes_batchnorm
+        with torch.random.fork_rng(devices=[]), training_mode(probe, freeze_batchnorm=frozen):
             terms = measured.loss(probe, batch, Moment(step=step, seed=config.seed)).terms
         label += float(terms["label"])
         explanation += float(terms["explanation"])

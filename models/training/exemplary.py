@@ -20,6 +20,7 @@ from typing_extensions import override
 from models.architectures import Classifier
 from models.errors import TrainingError
 from models.explainers.gradcam import gradcam
+from models.modes import evaluation_mode
 from models.training.batches import batches
 from models.training.image_sets import ImageSet
 from models.training.losses.gradcam_penalty import unit
@@ -137,9 +138,7 @@ def ranked(classifier: Classifier, rows: ImageSet, *, size: int = 256) -> list[E
     """
     device = next(classifier.parameters()).device
     candidates = []
-    before = {module: module.training for module in classifier.modules()}
-    classifier.eval()
-    try:
+    with evaluation_mode(classifier):
         for batch in batches(rows, size, order=np.flatnonzero(rows.known).astype(np.int64)):
             here = batch.on(device)
             cam = gradcam(classifier, here.images, here.labels).attribution.detach()
@@ -148,9 +147,6 @@ def ranked(classifier: Classifier, rows: ImageSet, *, size: int = 256) -> list[E
             for row, recall, each in zip(batch.rows.tolist(), recalls, shown, strict=True):
                 if torch.isfinite(recall):
                     candidates.append(Exemplar(rows.ids[row], row, float(recall), each))
-    finally:
-        for module, training in before.items():
-            module.training = training
     if not candidates:
         raise TrainingError("eXBL needs at least one row with a region")
     return sorted(candidates, key=lambda each: each.recall, reverse=True)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from models.architectures import Classifier
 from models.errors import TrainingError
+from models.modes import evaluation_mode
 from models.training.batches import batches
 from models.training.distillation import last_layer
 from models.training.image_sets import ImageSet
@@ -107,17 +108,11 @@ def refit_last_layer(
 def _embeddings(classifier: Classifier, rows: ImageSet) -> NDArray[np.float64]:
     """Return the input of the last layer, float64 [M, D]."""
     device = next(classifier.parameters()).device
-    before = {module: module.training for module in classifier.modules()}
-    classifier.eval()
-    try:
-        with torch.no_grad():
-            parts = [
-                classifier.trace(batch.images.to(device)).embedding.double().cpu().numpy()
-                for batch in batches(rows, 256)
-            ]
-    finally:
-        for module, training in before.items():
-            module.training = training
+    with evaluation_mode(classifier), torch.no_grad():
+        parts = [
+            classifier.trace(batch.images.to(device)).embedding.double().cpu().numpy()
+            for batch in batches(rows, 256)
+        ]
     return np.concatenate(parts)
 
 

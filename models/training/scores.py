@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
+from models.modes import evaluation_mode
 from models.training.batches import batches
 from models.training.image_sets import ImageSet
 
@@ -35,18 +36,11 @@ class Answers(NamedTuple):
 
 def answers(network: nn.Module, rows: ImageSet, size: int = 512) -> Answers:
     """Return the logits of all rows in eval mode, without gradients; modes are left as found."""
-    before = {module: module.training for module in network.modules()}
     device = next(network.parameters()).device
-    network.eval()
-    try:
-        with torch.no_grad():
-            logits = [
-                network(batch.images.to(device)).float().cpu().numpy()
-                for batch in batches(rows, size)
-            ]
-    finally:
-        for module, training in before.items():
-            module.training = training
+    with evaluation_mode(network), torch.no_grad():
+        logits = [
+            network(batch.images.to(device)).float().cpu().numpy() for batch in batches(rows, size)
+        ]
     return Answers(np.concatenate(logits), rows.labels, rows.subpopulations)
 
 

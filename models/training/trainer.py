@@ -5,17 +5,16 @@ from its checkpoint takes the very steps that it would have taken without the in
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from models.architectures import Classifier
 from models.errors import TrainingError
+from models.modes import training_mode
 from models.training import checkpoints
 from models.training.batches import batch_of, epoch_order
 from models.training.image_sets import ImageSet
@@ -204,7 +203,8 @@ class _Run:
                 self.config, moment.step, self.per_epoch * self.config.epochs
             )
         torch.manual_seed(self.config.seed * 1_000_003 + moment.step)  # dropout
-        with _modes(self.network, freeze=self.objective.freezes_batchnorm), self._autocast():
+        frozen = self.objective.freezes_batchnorm
+        with training_mode(self.network, freeze_batchnorm=frozen), self._autocast():
             loss = self.step_module(batch, moment)
         if not bool(torch.isfinite(loss.total)):
             value = float(loss.total.detach())
@@ -264,19 +264,3 @@ class _Run:
             for epoch, event in enumerate(self.history)
         ]
         return len(values) - 1 - values.index(max(values)) >= self.config.patience
-
-
-@contextmanager
-def _modes(network: Classifier, *, freeze: bool) -> Iterator[None]:
-    """Put the network in train mode for one step, BatchNorm in eval mode where asked, and back."""
-    before = {module: module.training for module in network.modules()}
-    network.train()
-    if freeze:
-        for module in network.modules():
-            if isinstance(module, _BatchNorm):
-                module.eval()
-    try:
-        yield
-    finally:
-        for module, training in before.items():
-            module.training = training

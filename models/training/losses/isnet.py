@@ -18,6 +18,7 @@ from typing_extensions import override
 from models.architectures import Classifier
 from models.errors import TrainingError
 from models.explainers.lrp import covers, lrp_epsilon
+from models.modes import evaluation_mode
 from models.training.objectives import Batch, Loss, Moment, Objective, fit_mask
 
 _TINY = 1e-10
@@ -95,13 +96,8 @@ def require_lrp(classifier: Classifier, method: str) -> None:
     Raises:
         TrainingError: Naming the method and the architecture.
     """
-    before = {module: module.training for module in classifier.modules()}
-    classifier.eval()
-    try:
+    with evaluation_mode(classifier):
         covered = covers(classifier)
-    finally:
-        for module, training in before.items():
-            module.training = training
     if not covered:
         raise TrainingError(
             f"{method} cannot run on {classifier.spec.architecture}: LRP does not cover it"

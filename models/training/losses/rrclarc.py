@@ -18,6 +18,7 @@ from typing_extensions import override
 
 from models.architectures import Classifier
 from models.errors import TrainingError
+from models.modes import evaluation_mode
 from models.training.batches import batch_of
 from models.training.image_sets import ImageSet
 from models.training.objectives import Batch, Loss, Moment, Objective, fit_mask, weighted
@@ -117,6 +118,6 @@ def cue_direction(latents: Tensor, shown: Tensor) -> Tensor:
 
 def _latents(classifier: Classifier, images: Tensor) -> Tensor:
     """Return the mean activation per channel of the target layer, [N, C]."""
-    with torch.no_grad():
+    with torch.no_grad(), evaluation_mode(classifier):
         maps: Tensor = classifier.grid(classifier.trace(images).activation)
     return maps.mean((2, 3))
