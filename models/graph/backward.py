@@ -105,10 +105,10 @@ def hardtanh_backward(gradient: Tensor, values: Tensor, low: float, high: float)
 
 
 def silu_backward(gradient: Tensor, values: Tensor) -> Tensor:
-    """Return the gradient through x·σ(x): σ + y·(1 − σ) with y = x·σ."""
+    """Return the gradient through y = x·σ(x): σ·(1 + x·(1 − σ)) = σ·((1 − y) + x)."""
     sigmoid = torch.sigmoid(values)
     result = values * sigmoid
-    return gradient * (sigmoid + result * gates.affine(sigmoid, -1.0, 1.0))
+    return gradient * (sigmoid * (gates.affine(result, -1.0, 1.0) + values))
 
 
 def sigmoid_backward(gradient: Tensor, result: Tensor) -> Tensor:

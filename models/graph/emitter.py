@@ -111,6 +111,15 @@ class Emitter:
             return self.shape(sizes)
         return self.integers(*(size if isinstance(size, int) else -1 for size in sizes))
 
+    def describe(self, name: str, value: Tensor) -> None:
+        """Record the shape of a value: ONNX Runtime loses the batch in computed shapes.
+
+        Where it cannot prove that two tensors have the same shape, it takes both out of the
+        blocked layout of the convolutions.
+        """
+        if name not in self._constants:
+            self._shapes[name] = _described(name, value)
+
     def model(self, lowerings: Mapping[Any, Lowering], outputs: Sequence[str]) -> onnx.ModelProto:
         """Lower every node and return the model, its results named `outputs`.
 
@@ -129,18 +138,21 @@ class Emitter:
                 self._names[node] = self._attribute(node.target)
             elif node.op == "call_function" and node.target in lowerings:
                 self._names[node] = lowerings[node.target](self, node)
-                self._describe(node)
+                if isinstance(self._names[node], str):
+                    self.describe(self._names[node], fake(node))
             elif node.op == "output":
                 results = [
                     self._result(each, name)
                     for each, name in zip(node.args[0], outputs, strict=True)
                 ]
+        nodes = _needed(self._nodes, outputs)
+        read = {name for node in nodes for name in node.input}
         graph = helper.make_graph(
-            _needed(self._nodes, outputs),
+            nodes,
             "rightly",
             inputs,
             results,
-            list(self._constants.values()),
+            [value for name, value in self._constants.items() if name in read],
             value_info=list(self._shapes.values()),
         )
         return helper.make_model(
@@ -149,16 +161,6 @@ class Emitter:
             ir_version=_IR,
             producer_name="rightly",
         )
-
-    def _describe(self, node: fx.Node) -> None:
-        """Record the shape of a result: ONNX Runtime loses the batch in computed shapes.
-
-        Where it cannot prove that two tensors have the same shape, it takes both out of the
-        blocked layout of the convolutions.
-        """
-        name, value = self._names[node], node.meta.get("val")
-        if isinstance(name, str) and isinstance(value, Tensor) and name not in self._constants:
-            self._shapes[name] = _described(name, value)
 
     def _refuse_unknown(self, lowerings: Mapping[Any, Lowering]) -> None:
         unknown = {

@@ -23,6 +23,7 @@ from torch.overrides import TorchFunctionMode
 
 from models.errors import UntraceableError
 from models.graph import backward
+from models.graph.simplification import simplify
 
 aten = torch.ops.aten
 
@@ -66,6 +67,7 @@ def trace(function: Callable[..., Any], examples: Sequence[Tensor]) -> fx.GraphM
         raise UntraceableError("the classifier fixes the batch size")
     write_nothing(module.graph)
     merge_equal(module.graph)
+    simplify(module.graph)
     module.graph.eliminate_dead_code()
     module.recompile()
     return module

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import fx
 
@@ -9,6 +10,8 @@ from models.errors import UntraceableError
 from models.graph.emitter import Emitter, Lowering, args, fake
 
 aten = torch.ops.aten
+
+_MAP_AXES = 4
 
 
 def arguments(node: fx.Node, *names: str) -> list[Any]:
@@ -35,13 +38,57 @@ def binary(kind: str) -> Lowering:
 
     def lower(emit: Emitter, node: fx.Node) -> Any:
         dtype = fake(node).dtype
-        left, right = (emit.operand(each, dtype) for each in args(node)[:2])
+        left, right = (_spread(emit, each, node) for each in args(node)[:2])
         alpha: Any = node.kwargs.get("alpha", 1)
         if alpha != 1:
             right = emit.op("Mul", right, emit.scalar(alpha, dtype))
         return emit.op(kind, left, right)
 
     return lower
+
+
+def _spread(emit: Emitter, value: Any, node: fx.Node) -> str:
+    """Return an operand of `node`; one value per channel [N,C,1,1] is spread over the maps."""
+    result = fake(node)
+    name = emit.operand(value, result.dtype)
+    if isinstance(value, fx.Node) and is_per_channel(fake(value), result):
+        return spread(emit, name, result)
+    return name
+
+
+def is_per_channel(value: torch.Tensor, result: torch.Tensor) -> bool:
+    """Tell whether `value` is [N,C,1,1] where `result` is [N,C,h,w] with more positions."""
+    shape = tuple(result.shape)
+    return (
+        result.dtype == torch.float32
+        and len(shape) == _MAP_AXES
+        and tuple(value.shape) == (*shape[:2], 1, 1)
+        and shape[2:] != (1, 1)
+    )
+
+
+def spread(emit: Emitter, name: str, result: torch.Tensor) -> str:
+    """Repeat one value per channel at every position, in ONNX Runtime's blocked layout.
+
+    Broadcasting would take the maps out of that layout and back; enlarging does not.
+    """
+    channels = int(result.shape[1])
+    # A convolution that changes nothing, but enters the layout.
+    inside = emit.op(
+        "Conv", name, emit.constant(np.ones((channels, 1, 1, 1), np.float32)), group=channels
+    )
+    scales = emit.constant(np.array([1, 1, *result.shape[2:]], dtype=np.float32))
+    spread_out: str = emit.op(
+        "Resize",
+        inside,
+        "",
+        scales,
+        mode="nearest",
+        coordinate_transformation_mode="asymmetric",
+        nearest_mode="floor",
+    )
+    emit.describe(spread_out, result)
+    return spread_out
 
 
 def comparison(kind: str, *, negated: bool = False) -> Lowering:

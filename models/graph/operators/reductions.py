@@ -15,12 +15,12 @@ _MAP_AXES = 4
 _SPATIAL = {2, 3}
 
 
-def reduction(kind: str, *, axes_as_input: bool = False) -> Lowering:
+def reduction(kind: str) -> Lowering:
     """Return a lowering to an ONNX reduction over the operator's axes."""
 
     def lower(emit: Emitter, node: fx.Node) -> Any:
         values, axes, keep = arguments(node, "self", "dim", "keepdim")
-        return _reduce(emit, kind, node, axes=_axes(values, axes), keep=keep, late=axes_as_input)
+        return _reduce(emit, kind, node, axes=_axes(values, axes), keep=keep)
 
     return lower
 
@@ -31,18 +31,30 @@ def _mean(emit: Emitter, node: fx.Node) -> Any:
     if fake(values).dim() == _MAP_AXES and set(every) == _SPATIAL:
         pooled = emit.op("GlobalAveragePool", emit.name(values))
         return pooled if keep else emit.op("Flatten", pooled)
-    return _reduce(emit, "ReduceMean", node, axes=every, keep=keep, late=True)
+    return _reduce(emit, "ReduceMean", node, axes=every, keep=keep)
+
+
+def _sum(emit: Emitter, node: fx.Node) -> Any:
+    values, axes, keep = arguments(node, "self", "dim", "keepdim")
+    every = _axes(values, axes)
+    whole = fake(values)
+    if whole.dim() == _MAP_AXES and set(every) == _SPATIAL and whole.dtype == torch.float32:
+        pooled = emit.op("GlobalAveragePool", emit.name(values))
+        positions = emit.scalar(float(whole.shape[2] * whole.shape[3]), torch.float32)
+        total = emit.op("Mul", pooled, positions)
+        return total if keep else emit.op("Flatten", total)
+    return _reduce(emit, "ReduceSum", node, axes=every, keep=keep)
 
 
 def _total(emit: Emitter, node: fx.Node) -> Any:
     every = range(fake(args(node)[0]).dim())
-    return _reduce(emit, "ReduceSum", node, axes=every, keep=False, late=True)
+    return _reduce(emit, "ReduceSum", node, axes=every, keep=False)
 
 
 def _any(emit: Emitter, node: fx.Node) -> Any:
     values, axis, keep = arguments(node, "self", "dim", "keepdim")
     ones = emit.cast(emit.name(values), torch.int32)
-    most = _emit(emit, "ReduceMax", ones, axes=_axes(values, [axis]), keep=keep, late=True)
+    most = _emit(emit, "ReduceMax", ones, axes=_axes(values, [axis]), keep=keep)
     return emit.cast(most, torch.bool)
 
 
@@ -53,7 +65,7 @@ def _extreme(kind: str, index: str) -> Lowering:
         values, axis, keep = arguments(node, "self", "dim", "keepdim")
         (axis,) = _axes(values, [axis])
         name = emit.name(values)
-        most = _emit(emit, kind, name, axes=[axis], keep=keep, late=True)
+        most = _emit(emit, kind, name, axes=[axis], keep=keep)
         return most, emit.op(index, name, axis=axis, keepdims=int(keep))
 
     return lower
@@ -93,18 +105,13 @@ def _layer_norm(emit: Emitter, node: fx.Node) -> Any:
     )
 
 
-def _reduce(
-    emit: Emitter, kind: str, node: fx.Node, *, axes: Sequence[int], keep: bool, late: bool
-) -> Any:
+def _reduce(emit: Emitter, kind: str, node: fx.Node, *, axes: Sequence[int], keep: bool) -> Any:
     name = emit.operand(args(node)[0], fake(node).dtype)
-    return _emit(emit, kind, name, axes=axes, keep=keep, late=late)
+    return _emit(emit, kind, name, axes=axes, keep=keep)
 
 
-def _emit(
-    emit: Emitter, kind: str, name: str, *, axes: Sequence[int], keep: bool, late: bool
-) -> Any:
+def _emit(emit: Emitter, kind: str, name: str, *, axes: Sequence[int], keep: bool) -> Any:
     """Add a reduction; opset 18 takes the axes as an input."""
-    del late
     return emit.op(kind, name, emit.integers(*axes), keepdims=int(keep))
 
 
@@ -118,7 +125,7 @@ def _axes(values: fx.Node, axes: Any) -> list[int]:
 
 
 LOWERINGS: dict[Any, Lowering] = {
-    aten.sum.dim_IntList: reduction("ReduceSum"),
+    aten.sum.dim_IntList: _sum,
     aten.sum.default: _total,
     aten.mean.dim: _mean,
     aten.amax.default: reduction("ReduceMax"),

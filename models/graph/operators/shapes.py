@@ -9,7 +9,7 @@ from torch import fx
 from models.errors import UntraceableError
 from models.graph import padding
 from models.graph.emitter import Emitter, Lowering, args, fake
-from models.graph.operators.arithmetic import arguments
+from models.graph.operators.arithmetic import arguments, is_per_channel, spread
 
 aten = torch.ops.aten
 
@@ -21,6 +21,9 @@ def _reshape(emit: Emitter, node: fx.Node) -> Any:
 
 
 def _expand(emit: Emitter, node: fx.Node) -> Any:
+    value, result = fake(args(node)[0]), fake(node)
+    if is_per_channel(value, result):
+        return spread(emit, emit.name(args(node)[0]), result)
     return emit.op("Expand", emit.name(args(node)[0]), emit.shape(fake(node).shape))
 
 
