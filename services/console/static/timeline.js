@@ -67,7 +67,7 @@ function options(name, wanted) {
     height: HEIGHT,
     tzDate: (stamp) => uPlot.tzDate(new Date(stamp * 1000), "Etc/UTC"),
     scales: { y: { range: [0, 1] }, x: { range: (_, low, high) => padded(low, high, wanted.bucket) } },
-    axes: [{ ...axis, grid: { show: false } }, { ...axis, size: 44, values: (_, all) => all.map((value) => value.toFixed(1)) }],
+    axes: [{ ...axis, grid: { show: false }, values: (_, all, __, ___, step) => all.map((stamp) => dated(stamp, step)) }, { ...axis, size: 44, values: (_, all) => all.map((value) => value.toFixed(1)) }],
     series: [
       { value: "{YYYY}-{MM}-{DD} {HH}:{mm}" },
       { label: name, stroke: accent, width: 2, points: { size: 6, fill: accent, show: true }, value: number },
@@ -78,6 +78,12 @@ function options(name, wanted) {
     bands: [{ series: [3, 2], fill: `color-mix(in srgb, ${accent} 18%, transparent)` }],
     hooks: { drawClear: [(plot) => drawVersions(plot, ink)], draw: [(plot) => drawAlarms(plot, ink, wanted)] },
   };
+}
+
+/** A moment as short as the distance between two ticks allows, in UTC. */
+function dated(stamp, step) {
+  const text = new Date(stamp * 1000).toISOString();
+  return step >= 86400 || text.endsWith("T00:00:00.000Z") ? text.slice(5, 10) : text.slice(11, 16);
 }
 
 function padded(low, high, bucket) {
