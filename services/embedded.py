@@ -68,6 +68,8 @@ def _train(registry: Registry, now: datetime, progress: Progress) -> Version:
     from models.training import digits, generators, scores, trainer  # noqa: PLC0415
     from models.training.objectives import ERM  # noqa: PLC0415
     from models.training.optimizers import TrainingConfig  # noqa: PLC0415
+    from services import baselines  # noqa: PLC0415
+    from services.references import FIELD  # noqa: PLC0415
 
     progress("reading digits", 0.0)
     task = generators.coloured_corner_decoy(digits.five_thousand_digits(seed=_SEED), seed=_SEED)
@@ -110,8 +112,11 @@ def _train(registry: Registry, now: datetime, progress: Progress) -> Version:
             samples=task.tests["random"].images[:64].astype(np.uint8),
         )
         samples.write(folder, list(_samples(task)))
+        # What the auditor compares live answers with.
+        relevant, _ = task.validation.masks(np.arange(len(task.validation)))
+        reference = baselines.measure(folder, task.validation.images.astype(np.uint8), relevant)
         fields = CardFields(
-            measures=measures,
+            measures={**measures, FIELD: reference},
             lineage=Lineage(
                 dataset=task.training.digest,
                 recipe={

@@ -1,23 +1,25 @@
 """What a model's card says about its reference set, for the auditor's detectors.
 
 In the card: `measures["reference"] = {measure: {class: [mean, deviation, observations]}}`, with
-the class "" for all classes together; beside the card: `strangeness.npz`. `services.baselines`
-writes both.
+the class "" for all classes together; beside the card: `strangeness.safetensors`.
+`services.baselines` writes both.
 """
 
 import logging
 from dataclasses import dataclass, field
 
+import safetensors.numpy
+from safetensors import SafetensorError
+
 from audit.detectors.family import Series
 from audit.detectors.reference import FEWEST, Reference
 from audit.detectors.strangeness import StrangenessReference
-from audit.errors import BaselineError
 from models.errors import RegistryError
 from models.registry import Registry, Version
 
 LOG = logging.getLogger("rightly.auditor")
 FIELD = "reference"
-STRANGENESS_FILE = "strangeness.npz"
+STRANGENESS_FILE = "strangeness.safetensors"
 
 
 @dataclass(slots=True)
@@ -75,7 +77,22 @@ def _strangeness(version: Version) -> StrangenessReference | None:
     if not path.exists():
         return None
     try:
-        return StrangenessReference.from_bytes(path.read_bytes())
-    except BaselineError as error:
+        tensors = safetensors.numpy.load(path.read_bytes())
+        mean, whitening = tensors["mean"], tensors["whitening"]
+        reference = StrangenessReference(mean, whitening, tensors["calibration"])
+    except (SafetensorError, KeyError) as error:
         LOG.warning("%s: %s", path, error)
         return None
+    fits = mean.ndim == reference.calibration.ndim == 1 and whitening.shape == (len(mean),) * 2
+    return reference if fits else None
+
+
+def strangeness_bytes(reference: StrangenessReference) -> bytes:
+    """Return the content of `STRANGENESS_FILE`."""
+    return safetensors.numpy.save(
+        {
+            "mean": reference.mean,
+            "whitening": reference.whitening,
+            "calibration": reference.calibration,
+        }
+    )

@@ -193,17 +193,24 @@ def _train(recipe: "Recipe", trials: int, to: Path, report: terminal.Report) -> 
 
 def _file(registry: Registry, name: str, trained: "Trained") -> Version:
     """Export what was trained and file it as a version."""
+    import numpy as np
+
     from models.export import export
+    from services import baselines
+    from services.references import FIELD
 
     images = trained.splits["val"].images[:_PARITY_IMAGES]
     best = trained.result.history[trained.result.best_epoch - 1]
     with tempfile.TemporaryDirectory() as draft:
         parity = export(trained.classifier, Path(draft), samples=images.astype("uint8"))
+        held_out = trained.splits["val"]
+        relevant, _ = held_out.masks(np.arange(len(held_out)))
+        reference = baselines.measure(Path(draft), held_out.images.astype("uint8"), relevant)
+        validation = {
+            f"validation_{key}": round(value, 4) for key, value in (best.validation or {}).items()
+        }
         fields = CardFields(
-            measures={
-                f"validation_{key}": round(value, 4)
-                for key, value in (best.validation or {}).items()
-            },
+            measures={**validation, FIELD: reference},
             lineage=Lineage(
                 dataset=trained.splits["train"].digest,
                 recipe=trained.recipe.to_mapping(),
