@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import Field, asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from models.errors import TrainingError
+from models.training.image_sets import ImageSet
 from models.training.objectives import Objective
 from models.training.optimizers import TrainingConfig
 
@@ -31,7 +32,7 @@ class Checkpoint:
         value: Its value of the criterion, larger is better.
         history: One event per finished epoch, as mappings.
         config: The configuration that the training began with.
-        name: The objective's name.
+        identity: What was learnt from what: the objective with its options, the data's digest.
     """
 
     network: dict[str, Tensor]
@@ -42,16 +43,16 @@ class Checkpoint:
     value: float
     history: list[dict[str, Any]]
     config: dict[str, Any]
-    name: str
+    identity: dict[str, str]
 
-    def refuse_other(self, config: TrainingConfig, objective: str) -> None:
+    def refuse_other(self, config: TrainingConfig, identity: Mapping[str, str]) -> None:
         """Raise if the checkpoint belongs to another recipe; more epochs are welcome.
 
         Raises:
             TrainingError: Naming what differs.
         """
-        wanted = asdict(config) | {"objective": objective}
-        found = self.config | {"objective": self.name}
+        wanted = asdict(config) | dict(identity)
+        found = self.config | self.identity
         free = {"epochs", "device", "report_every", "evaluation_batch"}
         if config.schedule != "constant" or config.warmup:
             free -= {"epochs"}  # the step size depends on the epochs planned
@@ -63,12 +64,20 @@ class Checkpoint:
                 )
 
 
+def identity_of(objective: Objective, training: ImageSet) -> dict[str, str]:
+    """Say what is learnt from what, so that a checkpoint is not taken up by another training."""
+    listed: tuple[Field[Any], ...] = fields(objective) if is_dataclass(objective) else ()
+    options = [f"{each.name}={getattr(objective, each.name)!r}" for each in listed if each.repr]
+    return {"objective": f"{objective.name}({', '.join(options)})", "data": training.digest}
+
+
 def save(
     folder: Path,
     *,
     network: nn.Module,
     optimizers: Mapping[str, torch.optim.Optimizer],
     objective: Objective,
+    identity: Mapping[str, str],
     best: Mapping[str, Tensor],
     best_epoch: int,
     value: float,
@@ -96,7 +105,7 @@ def save(
         "value": value,
         "history": [asdict(each) for each in history if is_dataclass(each)],  # type: ignore[arg-type]  # instances, not classes
         "config": asdict(config),
-        "name": objective.name,
+        "identity": dict(identity),
     }
     # The tensors carry the epoch in their name: the JSON file, replaced last, decides.
     copies = {name: each.detach().cpu().clone().contiguous() for name, each in tensors.items()}
@@ -131,7 +140,7 @@ def load(folder: Path, device: torch.device) -> Checkpoint | None:
         value=values["value"],
         history=values["history"],
         config=values["config"],
-        name=values["name"],
+        identity=values["identity"],
     )
 
 

@@ -19,6 +19,7 @@ from typing_extensions import override
 
 from models.architectures import Classifier
 from models.errors import TrainingError
+from models.explainers.base import heatmap
 from models.explainers.gradcam import gradcam
 from models.modes import evaluation_mode
 from models.training.batches import batches
@@ -36,8 +37,8 @@ class Exemplar(NamedTuple):
     Attributes:
         identifier: The image's name in its set.
         row: Its position in the set.
-        recall: Its Activation Recall, equation 4 with CAM scaled to [0, 1] by minimum and
-            maximum, and the region as the share of each cell of the map.
+        recall: Its Activation Recall, equation 4, of the heatmap (Grad-CAM after ReLU over its
+            maximum) and the region as the share of each cell of the map.
         explanation: E at unit length, [h, w].
         chosen_by: "recall", or the reviewer's name.
     """
@@ -59,7 +60,7 @@ class ExemplaryLearning(Objective):
 
     Attributes:
         weight: λ.
-        margin: m, on distances in [0, √2·√2].
+        margin: m, on distances in [0, √2].
         good: C_good; None chooses it.
         bad: C_bad; None chooses it.
     """
@@ -119,14 +120,14 @@ def explanation_of(images: Tensor, cam: Tensor) -> Tensor:
 
 
 def activation_recalls(cam: Tensor, region: Tensor) -> Tensor:
-    """Return AR = Σ(CAM·A) / ΣA per image [N], CAM scaled to [0, 1] by minimum and maximum.
+    """Return AR = Σ(CAM·A) / ΣA per image [N], CAM after ReLU divided by its maximum.
 
     Args:
         cam: Raw Grad-CAM, [N, h, w].
         region: Bool [N, H, W]; an image without a region has no recall and gets NaN.
     """
     share = fit_mask(region, (cam.shape[1], cam.shape[2])).to(cam.dtype)
-    covered = (unit(cam) * share).sum((1, 2))
+    covered = (heatmap(cam) * share).sum((1, 2))
     return covered / share.sum((1, 2))
 
 

@@ -138,6 +138,7 @@ class _Run:
         self.optimizers = optimizers(network, objective.phases, config)
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
         self.validate: Validate | None = None
+        self.identity: dict[str, str] = {}
         self.history: list[Event] = []
         self.best: dict[str, Tensor] | None = None
         self.best_epoch, self.best_value, self.step = 0, float("-inf"), 0
@@ -149,10 +150,11 @@ class _Run:
 
     def resume(self, folder: Path) -> None:
         """Take up the run that `folder` holds, if any."""
+        self.identity = checkpoints.identity_of(self.objective, self.training)
         saved = checkpoints.load(folder, self.device)
         if saved is None:
             return
-        saved.refuse_other(self.config, self.objective.name)
+        saved.refuse_other(self.config, self.identity)
         self.network.load_state_dict(saved.network)
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(saved.optimizers[name])
@@ -243,6 +245,7 @@ class _Run:
                 network=self.network,
                 optimizers=self.optimizers,
                 objective=self.objective,
+                identity=self.identity,
                 best=self.best or {},
                 best_epoch=self.best_epoch,
                 value=self.best_value,

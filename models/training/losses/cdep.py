@@ -69,7 +69,6 @@ class CDEP(Objective):
         mask = fit_mask(batch.irrelevant, size)[:, None]
         streams = decompose(classifier, batch.images, mask)
         logits = streams.cue + streams.rest
-        # β is the smaller, the more the cue's stream speaks below the rest's.
         shares = torch.stack(streams, -1).softmax(-1)[..., 0].mean(1)
         penalty = (shares * batch.annotated).mean()
         label = functional.cross_entropy(logits, batch.labels)

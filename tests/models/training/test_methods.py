@@ -308,12 +308,14 @@ def test_exbl_is_equations_4_to_9_read_as_loops() -> None:
         trace = network.trace(one.images)
         slope = torch.autograd.grad(trace.logits[0, one.labels[0]], trace.activation)[0]
         cam = (slope.mean((2, 3), keepdim=True) * trace.activation).sum(1)[0].detach().numpy()
+        raw = cam
         cam = (cam - cam.min()) / (cam.max() - cam.min() + 1e-6)
         grey = functional.adaptive_avg_pool2d(one.images.mean(1), cam.shape)[0].numpy()
         product_map = grey * cam
         shown.append(product_map / max(np.linalg.norm(product_map), 1e-12))
         share = functional.adaptive_avg_pool2d(one.relevant.float(), cam.shape)[0].numpy()
-        recalls.append((cam * share).sum() / share.sum())
+        heat = np.maximum(raw, 0) / max(raw.max(), 1e-30)
+        recalls.append((heat * share).sum() / share.sum())
     good, bad = shown[int(np.argmax(recalls))], shown[int(np.argmin(recalls))]
     for each in shown:
         near, far = np.linalg.norm(each - good), np.linalg.norm(each - bad)
@@ -342,7 +344,7 @@ def test_a_reviewer_chooses_among_the_ranked() -> None:
 def test_activation_recall_of_the_whole_map_is_its_mean() -> None:
     cam = torch.rand(2, 4, 4, generator=torch.Generator().manual_seed(0))
     whole = torch.ones(2, 8, 8, dtype=torch.bool)
-    scaled = (cam - cam.amin((1, 2), True)) / (cam.amax((1, 2), True) - cam.amin((1, 2), True))
+    scaled = cam / cam.amax((1, 2), True)
 
     assert torch.allclose(activation_recalls(cam, whole), scaled.mean((1, 2)), atol=1e-4)
     norms = explanation_of(torch.rand(2, 3, 8, 8), cam).flatten(1).norm(dim=1)

@@ -158,6 +158,16 @@ def test_an_unknown_criterion_is_refused() -> None:
         train(network(), ERM(), problem(), problem(seed=1), replace(CONFIG, criterion="luck"))
 
 
+def test_a_checkpoint_of_other_data_or_options_is_refused(tmp_path: Path) -> None:
+    one = replace(CONFIG, epochs=1)
+    train(network(), ERM(), problem(), problem(seed=1), one, checkpoint=tmp_path)
+
+    with pytest.raises(TrainingError, match=r"with objective = 'erm\(smoothing=0.0\)'"):
+        train(network(), ERM(0.1), problem(), problem(seed=1), one, checkpoint=tmp_path)
+    with pytest.raises(TrainingError, match="with data = 'sha256:"):
+        train(network(), ERM(), problem(seed=2), problem(seed=1), one, checkpoint=tmp_path)
+
+
 class Exploding(Objective):
     name = "exploding"
 
