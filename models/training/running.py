@@ -13,6 +13,7 @@ from models.architectures import Classifier
 from models.errors import TrainingError
 from models.training import datasets, methods
 from models.training.balance import balance
+from models.training.distillation import TEA, masked_images, same_images
 from models.training.image_sets import ImageSet
 from models.training.objectives import Objective
 from models.training.recipes import Recipe
@@ -20,6 +21,7 @@ from models.training.trainer import Progress, TrainingResult, train
 from models.types import ClassifierSpec
 
 IMAGENET = "imagenet"
+_VIEWS = {"masked": masked_images, "same": same_images}
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def run(
     if validation is None:
         raise TrainingError(f"{recipe.data} has no split 'val' to choose the epoch by")
     classifier = build(recipe, training.classes)
-    objective = methods.objective(recipe.objective, recipe.options)
+    objective = objective_of(recipe, training.classes)
     if recipe.balance is not None:
         recipe, objective = _balanced(recipe, objective, classifier, training)
     result = train(
@@ -105,6 +107,30 @@ def build(recipe: Recipe, classes: tuple[str, ...]) -> Classifier:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
         return architectures.build(_spec(recipe, classes), pretrained_state=state)
+
+
+def objective_of(recipe: Recipe, classes: tuple[str, ...]) -> Objective:
+    """Return the recipe's objective.
+
+    For "tea" the options name the `teacher`, a safetensors file of the recipe's architecture, and
+    its `view`: "masked" shows it images whose irrelevant pixels are black, "same" the images as
+    they are, for a teacher that learnt without the cue.
+
+    Raises:
+        TrainingError: If a name is unknown, or the teacher is missing.
+    """
+    if recipe.objective != TEA.name:
+        return methods.objective(recipe.objective, recipe.options)
+    options = dict(recipe.options)
+    teacher, view = str(options.pop("teacher", "")), options.pop("view", "masked")
+    if view not in _VIEWS:
+        raise TrainingError(f"view {view!r} is none of {', '.join(_VIEWS)}")
+    if options:
+        raise TrainingError(f"tea has no option {min(options)!r}; it has teacher, view")
+    if not teacher:
+        raise TrainingError("tea needs a teacher: --option teacher=weights.safetensors")
+    taught = build(replace(recipe, weights=teacher), classes)
+    return TEA(taught.eval(), view=_VIEWS[view])
 
 
 def _spec(recipe: Recipe, classes: list[str] | tuple[str, ...]) -> ClassifierSpec:

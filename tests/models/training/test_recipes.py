@@ -82,6 +82,25 @@ def test_running_a_balanced_recipe_writes_down_the_weight(folder: Path) -> None:
     assert again.result.history[0].terms["total"] == trained.result.history[0].terms["total"]
 
 
+def test_a_student_learns_from_a_teacher_of_the_same_architecture(
+    folder: Path, tmp_path: Path
+) -> None:
+    teacher = running.run(recipe(folder, objective="erm"))
+    path = tmp_path / "teacher.safetensors"
+    save_weights(teacher.classifier, path)
+    taught = running.run(recipe(folder, objective="tea", options={"teacher": str(path)}))
+    last = [each.network[-1].weight for each in (teacher.classifier, taught.classifier)]
+
+    assert (last[0] == last[1]).all()
+    for options, words in (
+        ({}, "needs a teacher"),
+        ({"teacher": str(path), "view": "blurred"}, "'blurred' is none of masked, same"),
+        ({"teacher": str(path), "weight": 1}, "tea has no option 'weight'"),
+    ):
+        with pytest.raises(TrainingError, match=words):
+            running.run(recipe(folder, objective="tea", options=options))
+
+
 def test_weights_of_a_former_training_are_taken_up(folder: Path, tmp_path: Path) -> None:
     first = running.run(recipe(folder, objective="erm"))
     save_weights(first.classifier, tmp_path / "weights.safetensors")
