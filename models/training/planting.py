@@ -67,7 +67,9 @@ def plant(rows: ImageSet, planting: Planting) -> ImageSet:
             continue
         region = None if rows.relevant is None else rows.relevant[row]
         cues[row] = _draw(images[row], region, int(cue), planting, draw)
-    relevant = None if rows.relevant is None else rows.relevant & ~cues
+    relevant = None
+    if rows.relevant is not None:  # of a row without a region only the cue is known
+        relevant = np.where(rows.known[:, None, None], rows.relevant, True) & ~cues
     groups = np.where(told < 0, 2, np.where(told == rows.labels, 0, 1)).astype(np.int64)
     if planting.told == "presence":
         groups = rows.labels * 2 + (told >= 0)

@@ -189,6 +189,22 @@ def test_a_planted_cue_changes_its_mask_only_and_spares_the_region(kind: str) ->
     assert (other.groups == 1).all()
 
 
+def test_where_no_region_is_known_only_the_cue_is_irrelevant() -> None:
+    relevant = np.zeros((4, 20, 20), bool)
+    relevant[0, 5:9, 5:9] = True
+    rows = ImageSet(
+        np.full((4, 20, 20, 3), 90, np.uint8),
+        np.arange(4) % 2,
+        ("a", "b"),
+        tuple("wxyz"),
+        relevant=relevant,
+    )
+    planted = plant(rows, Planting(kind="marker"))
+
+    assert planted.relevant[0].sum() == 16
+    assert (planted.relevant[1:] == ~planted.irrelevant[1:]).all()
+
+
 def test_a_cue_by_presence_is_in_the_first_class_only() -> None:
     rows = ImageSet(
         np.full((40, 20, 20, 3), 90, np.uint8),
