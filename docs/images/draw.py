@@ -1,0 +1,114 @@
+"""Draw the pictures of the console in this folder.
+
+    python docs/images/draw.py [FOLDER]   # FOLDER keeps the staged installation for the next time
+
+Stages an installation (`staging.py`), serves it, and takes every page in light and dark, at 1280
+and 390 pixels, in Chromium.
+"""
+
+import io
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+
+import staging  # noqa: E402 - beside this file
+from PIL import Image  # noqa: E402
+
+from models.registry import Registry  # noqa: E402 - of this checkout
+from tests import browser, served  # noqa: E402
+
+OUT = Path(__file__).parent
+SCHEMES, WIDTHS = ("light", "dark"), (1280, 390)
+HEIGHT = 900  # of the window; pictures end there
+COLOURS = 192  # of a picture: small files, no visible loss
+
+
+def overview(page: Any) -> None:  # noqa: ANN401 - Playwright's page
+    """The first page as it is."""
+    page.locator("article.model").wait_for()
+
+
+def trial(page: Any) -> None:  # noqa: ANN401
+    """A sample, tried with both versions."""
+    page.locator("#samples button").nth(3).click()
+    page.locator("#answers canvas").nth(1).wait_for()
+
+
+def model(page: Any) -> None:  # noqa: ANN401
+    """One model, once its chart is drawn."""
+    page.locator("#timeline canvas").wait_for()
+
+
+def review(page: Any) -> None:  # noqa: ANN401
+    """An answer whose region is being drawn."""
+    page.locator("#says", has_text="says").wait_for()
+    page.locator("#actor").fill("ada")
+    page.locator("#size").fill("14")
+    box = page.locator("#view").bounding_box()
+    across = [(0.62, 0.28), (0.48, 0.34), (0.4, 0.5), (0.42, 0.66), (0.55, 0.72), (0.62, 0.6)]
+    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in across]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in places:
+        page.mouse.move(*place, steps=6)
+    page.mouse.up()
+
+
+def alarms(page: Any) -> None:  # noqa: ANN401
+    """Standing alarms."""
+    page.locator("article.alarm").first.wait_for()
+
+
+PAGES = {
+    "overview": ("/", overview),
+    "try": ("/try?version=1&beside=2", trial),
+    "model": ("/models/digits", model),
+    "review": ("/review?model=digits", review),
+    "alarms": ("/alarms", alarms),
+}
+
+
+def main() -> None:
+    """Stage, serve, draw."""
+    with tempfile.TemporaryDirectory() as scratch:
+        home = Path(sys.argv[1] if len(sys.argv) > 1 else scratch).absolute()
+        chosen = staging.stage(home)
+        registry = Registry(chosen.registry)
+        with (
+            served.serve(home, registry, default_model="digits") as server,
+            browser.browser() as b,
+        ):
+            for name, (path, arrange) in PAGES.items():
+                for scheme in SCHEMES:
+                    for width in WIDTHS:
+                        picture = _taken(b, server.url + path, arrange, scheme, width)
+                        _write(OUT / f"{name}-{scheme}-{width}.png", picture)
+
+
+def _taken(running: Any, url: str, arrange: Any, scheme: str, width: int) -> bytes:  # noqa: ANN401
+    context = running.new_context(
+        color_scheme=scheme, viewport={"width": width, "height": HEIGHT}, reduced_motion="reduce"
+    )
+    page = context.new_page()
+    page.goto(url)
+    page.wait_for_load_state("networkidle")
+    arrange(page)
+    page.wait_for_load_state("networkidle")
+    page.wait_for_timeout(500)
+    picture = page.screenshot(full_page=width == min(WIDTHS), animations="disabled")
+    context.close()
+    return bytes(picture)
+
+
+def _write(path: Path, picture: bytes) -> None:
+    image = Image.open(io.BytesIO(picture)).convert("RGB")
+    image = image.crop((0, 0, image.width, min(image.height, 2 * HEIGHT)))
+    image.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""The newest answers at a glance, against loops over the same records."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from audit import recent, records
+from tests import entries, stores
+
+NOW = entries.START + timedelta(days=1)
+NAME = entries.MODEL.name
+
+
+def answer(number: int, **changes: object) -> records.PredictionRecord:
+    made = entries.prediction(number)
+    chances = {"chance": 0.25, "recall_chance": 0.5 + number / 1000}
+    fields = {"image": "0" * 64, "measures": {**made.measures, **chances}, **changes}
+    return replace(made, **fields)
+
+
+@pytest.fixture
+def answers(store: stores.Store) -> Sequence[records.PredictionRecord]:
+    """Sixty answers: every fourth without a region, two of a drill, one of an older version."""
+    found = [
+        answer(number) if number % 4 else answer(number, region=None, measures={})
+        for number in range(60)
+    ]
+    found[58] = replace(found[58], stream="drill")
+    found[59] = replace(found[59], stream="drill")
+    found[1] = replace(found[1], model=replace(entries.MODEL, version=2))
+    store.add(*found)
+    return [each for each in found if each.stream == "live"]
+
+
+def seen(store: stores.Store, window: int = 1000) -> recent.Glance:
+    with store.ledger.engine.begin() as connection:
+        return recent.glance(connection, NAME, 3, now=NOW, window=window)
+
+
+@pytest.mark.parametrize("window", [1, 7, 40, 1000])
+def test_means_are_those_of_the_window(store, answers, window) -> None:
+    inside = [each for each in answers if each.model.version == 3][-window:]
+    located = [each.measures for each in inside if each.region]
+
+    found = seen(store, window)
+    assert len(inside) == found.answers
+    assert len(located) == found.with_region
+    for name, chance in recent.CHANCES.items():
+        expected = [each[name] for each in located]
+        if not expected:
+            assert name not in found.trends
+            continue
+        trend = found.trends[name]
+        assert sum(expected) / len(expected) == pytest.approx(trend.estimate.value)
+        assert len(expected) == trend.estimate.observations
+        assert trend.estimate.low <= trend.estimate.value <= trend.estimate.high
+        assert np.mean([each[chance] for each in located]) == pytest.approx(trend.chance)
+        assert min(len(expected), recent.POINTS) == len(trend.points)
+        assert expected[0] >= 0
+
+
+def test_a_trend_runs_from_old_to_new(store) -> None:
+    store.add(*[answer(n, measures={"relevance_mass": n / 100}) for n in range(48)])
+    points = seen(store).trends["relevance_mass"].points
+
+    assert list(points) == sorted(points)
+    assert 0.005 == pytest.approx(points[0])
+
+
+def test_traffic_is_counted_by_day_whatever_the_version(store, answers) -> None:
+    found = seen(store, 1)
+
+    assert len(answers) == found.today
+    assert recent.DAYS == len(found.days)
+    assert [0] * (recent.DAYS - 2) + [len(answers), 0] == list(found.days)
+
+
+def test_accuracy_needs_labels(store, answers) -> None:
+    assert seen(store).accuracy is None
+    last, before = answers[-1], answers[-2]
+    wrong = next(label for label in entries.LABELS if label != before.decided.label)
+    for number, (about, label) in enumerate([(last, last.decided.label), (before, wrong)]):
+        name = entries.identifier(9000 + number)
+        store.add(records.LabelEvent(name, NOW, about.prediction_id, label, "ada"))
+
+    accuracy = seen(store).accuracy
+    assert (0.5, 2) == (accuracy.value, accuracy.observations)
+
+
+def test_the_source_with_the_most_regions_is_shown(store) -> None:
+    store.add(
+        *[answer(n, region=entries.region(n, "client")) for n in range(3)],
+        *[answer(n, region=entries.region(n, "segmenter")) for n in range(3, 8)],
+    )
+
+    assert "segmenter" == seen(store).trends["relevance_mass"].source
+
+
+def test_an_empty_store_shows_nothing(store) -> None:
+    found = seen(store)
+
+    assert (0, 0, {}, None) == (found.answers, found.with_region, found.trends, found.accuracy)
+
+
+def test_the_worst_examples_come_first(store, answers) -> None:
+    with store.ledger.engine.begin() as connection:
+        found = recent.examples(connection, NAME, 3, "relevance_mass", limit=5)
+    located = [each for each in answers if each.region and each.model.version == 3]
+    expected = sorted(located, key=lambda each: each.measures["relevance_mass"])[:5]
+
+    assert [each.prediction_id for each in expected] == [each.prediction_id for each in found]
+
+
+def test_what_has_a_verdict_is_not_reviewed_again(store, answers) -> None:
+    name = entries.identifier(9000)
+    last = answers[-1].prediction_id
+    store.add(records.ReviewEvent(name, NOW, last, "unsure", "ada"))
+    with store.ledger.engine.begin() as connection:
+        found = recent.unreviewed(connection, NAME, limit=10)
+
+    expected = [each.prediction_id for each in reversed(answers[:-1])][:10]
+    assert expected == [each.record.prediction_id for each in found]
+    assert all(bool(each.measures) == bool(each.record.region) for each in found)
