@@ -5,7 +5,6 @@ child whose parent was killed, so that no server is left behind on a port. A com
 again where it ends by itself: serving does not end because something beside it did.
 """
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -19,7 +18,18 @@ from typing import NoReturn
 
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _LOOK_SECONDS = 0.1
-_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
+# Run by the child before it becomes the command: a function between fork and exec could wait for
+# ever for a lock that one of this process's threads held at the fork. 1 is PR_SET_PDEATHSIG of
+# prctl(2), 15 is SIGTERM; a parent that died before that is noticed by its number.
+_LEASH = """
+import ctypes, os, sys
+prctl = getattr(ctypes.CDLL(None), "prctl", None)
+if prctl:
+    prctl(1, 15)
+if os.getppid() != int(sys.argv[1]):
+    os._exit(1)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 def run(
@@ -87,18 +97,12 @@ class _Child:
         self.down_since: float | None = None
 
     def start(self) -> None:
-        libc = ctypes.CDLL(None)
-
-        def die_with_parent() -> None:
-            libc.prctl(_PARENT_DEATH_SIGNAL, signal.SIGTERM)
-
         self.down_since = None
         self.process = subprocess.Popen(  # noqa: S603 - our own commands
-            self.command,
+            [sys.executable, "-I", "-S", "-c", _LEASH, str(os.getpid()), *self.command],
             env=dict(self.environment),
             cwd=self.folder,
             start_new_session=True,  # a terminal's Ctrl-C reaches them once, through us
-            preexec_fn=die_with_parent,  # noqa: PLW1509 - one thread here, and one system call
         )
 
     def status(self) -> int | None:
