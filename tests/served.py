@@ -102,7 +102,9 @@ def serve(home: Path, registry: Registry, **chosen: object) -> Iterator[Server]:
     """Run a server until the block ends; fails with its log where it does not come up."""
     port, log = free_port(), home / "server.log"
     options = {"default_model": MODEL, "device": "cpu", "threads": 1, **chosen}
-    wanted = Settings(home=home, registry=registry.root, port=port, **options)
+    wanted = Settings(
+        home=home, registry=registry.root, port=port, audit_port=free_port(), **options
+    )
     environ = settings.serving_environment(wanted) | {"PYTHONPATH": str(Path.cwd())}
     with log.open("wb") as sink:
         process = subprocess.Popen(serving.gateway(wanted), env=environ, stdout=sink, stderr=sink)
@@ -117,6 +119,27 @@ def serve(home: Path, registry: Registry, **chosen: object) -> Iterator[Server]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+@contextmanager
+def auditing(server: Server) -> Iterator[None]:
+    """Run the auditor beside a server until the block ends, from when its store is there."""
+    environ = settings.serving_environment(server.settings) | {"PYTHONPATH": str(Path.cwd())}
+    with (server.settings.home / "auditor.log").open("wb") as sink:
+        companions = [
+            subprocess.Popen(command, env=environ, stdout=sink, stderr=sink)
+            for command in serving.companions(server.settings)
+        ]
+    try:
+        end = monotonic() + START_SECONDS
+        while server.ask("GET", "/v1/alarms").status != 200:
+            assert monotonic() < end, (server.settings.home / "auditor.log").read_text()
+            sleep(0.2)
+        yield
+    finally:
+        for each in companions:
+            each.terminate()
+            each.wait(timeout=30)
 
 
 def resident_bytes(server: Server) -> int:

@@ -18,14 +18,14 @@ from services.audit_schemas import (
     SeriesReply,
 )
 from services.errors import RequestError
-from services.routes.depending import Connected, Name, refusals
+from services.routes.depending import Connected, Moment, Name, refusals
 from services.schemas import VersionNumber
 
 router = APIRouter(prefix="/v1/models/{model}/audit", tags=["audit"])
 
 Version = Annotated[VersionNumber | None, Query(description="One version; all without it.")]
-Since = Annotated[datetime | None, Query(description="The first moment, with a time zone.")]
-Until = Annotated[datetime | None, Query(description="The first moment that is left out.")]
+Since = Annotated[Moment | None, Query(description="The first moment, with a time zone.")]
+Until = Annotated[Moment | None, Query(description="The first moment that is left out.")]
 Word = Annotated[str, Query(max_length=200, pattern=r"^[^\x00]*$")]
 
 

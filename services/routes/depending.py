@@ -1,15 +1,29 @@
 """What every route needs: the worker's objects, and the documented shape of its refusals."""
 
+import re
+from datetime import datetime
 from http import HTTPStatus
 from importlib import metadata
 from typing import Annotated, Any, cast
 
 from fastapi import Depends, Path, Query, Request
+from pydantic import BeforeValidator
 
 from services.errors import MEDIA_TYPE
 from services.wiring import Serving
 
 PAGE = 100
+_DATED = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d.*")
+
+
+def _dated(text: str) -> str:
+    """Refuse numbers: pydantic alone would read "0.5" as half a second after 1970."""
+    if not _DATED.fullmatch(text):
+        raise ValueError("a moment is written as 2026-05-04T12:00:00Z")
+    return text
+
+
+Moment = Annotated[datetime, BeforeValidator(_dated)]
 
 Name = Annotated[str, Path(description="Of a model in the registry.", examples=["digits"])]
 Cursor = Annotated[str | None, Query(max_length=200, description="`next` of the page before.")]
