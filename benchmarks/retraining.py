@@ -5,6 +5,11 @@
 Every cell (method × task × seed) is a small file below benchmarks/results/retraining with its
 recipe, versions and seconds; what is there is not computed again, so an interrupted run goes on
 where it stopped. `--quick` computes a smaller table in about two minutes and keeps nothing.
+Tasks: A-digits, A-fashion (D1: a square in the corner), B-12k, B (D3: a flat half; B is all 60,000
+digits), C (D4: colour), D5, D6 (toys), D-isic, D-cxr, D-objects (real images, pretrained network).
+Without `--task` the small ones run: about 4 hours on one quiet core. A-fashion and the real ones
+take about 5 more with `--main`; begin them in a second process.
+
 The epoch is always the last one: no method selects on unbiased rows, or on any. `--cost` prints
 what a step of each method costs on ResNet-18 instead.
 """

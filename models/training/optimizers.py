@@ -29,7 +29,8 @@ class TrainingConfig:
             "worst_class", "worst_group" or what `validate` adds, the later of equals; "last" takes
             the last epoch.
         patience: Epochs without a better value before stopping; None never stops early.
-        precision: Of the forward pass; half precision is for GPUs.
+        precision: Of the forward pass; half precision is for GPUs. Explanation losses want
+            "bfloat16": float16 scales the loss, but not the gradients inside it.
         seed: Of the order, of every draw and of dropout.
         device: "auto" takes a GPU where there is one.
         evaluation_batch: Rows per step on the validation split.
