@@ -35,8 +35,13 @@ class Outer:
     note: str = field(default="")
 
 
+def texts(longest: int) -> st.SearchStrategy[str]:
+    """Any text but one with a NUL, which is refused."""
+    return st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=longest)
+
+
 def outers() -> st.SearchStrategy[Outer]:
-    inner = st.builds(Inner, st.text(max_size=8), st.floats(allow_nan=False, allow_infinity=False))
+    inner = st.builds(Inner, texts(8), st.floats(allow_nan=False, allow_infinity=False))
     grids = st.integers(1, 4).flatmap(
         lambda side: st.binary(min_size=side * side, max_size=side * side).map(
             lambda data: Packed("|u1", (side, side), data)
@@ -47,12 +52,12 @@ def outers() -> st.SearchStrategy[Outer]:
         at=st.datetimes(timezones=st.just(UTC)),
         inner=st.none() | inner,
         many=st.lists(inner, max_size=3).map(tuple),
-        scores=st.dictionaries(st.text(max_size=5), st.floats(-1, 1)),
+        scores=st.dictionaries(texts(5), st.floats(-1, 1)),
         side=st.sampled_from(["low", "high"]),
         count=st.integers(),
         sure=st.booleans(),
         grid=st.none() | grids,
-        note=st.text(),
+        note=texts(50),
     )
 
 
@@ -70,6 +75,11 @@ def test_the_text_of_a_value_is_its_only_text(value: Outer) -> None:
 
     assert first == again
     assert b"\n" not in first
+
+
+def test_a_text_with_a_nul_is_refused() -> None:
+    with pytest.raises(RecordError, match="NUL"):
+        canonical.dump(Inner("a\0b", 0.5))
 
 
 def test_keys_are_sorted_and_nothing_is_padded() -> None:

@@ -103,8 +103,8 @@ def test_no_request_ever_breaks_the_plan(ages, budget, cool_down, evidence) -> N
     decision = decided(alarm(observations=evidence), plan=plan, requests=requests)
     allowed = (
         evidence >= plan.minimum_evidence
-        and all(age >= cool_down for age in ages)
-        and sum(age < 720 for age in ages) < budget
+        and all(timedelta(hours=age) >= plan.cool_down for age in ages)
+        and sum(timedelta(hours=age) < timedelta(hours=720) for age in ages) < budget
     )
 
     assert allowed == decision.retrain
