@@ -104,6 +104,9 @@ def _probe(
         return
     for number, row in enumerate(chosen):
         values["flip"][labels[row]].append(found.flip_share(number))
+        for each in found.of(number):
+            if each.directed_flip is not None:
+                values["directed_flip"][labels[row]].append(float(each.directed_flip))
 
 
 def _write_strangeness(folder: Path, answers: list[Prediction]) -> None:

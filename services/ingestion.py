@@ -280,7 +280,7 @@ def react(
         case records.ProbeEvent():
             record = queries.answer(batch.connection, event.prediction_id)
             if record is not None and event.intervention == "all":
-                moved = watching.probed(record, event.source, event.measures["flip"])
+                moved = watching.probed(record, event.source, event.measures)
         case records.AcknowledgementEvent():
             moved = watching.acknowledged(event)
         case records.RequestEvent():

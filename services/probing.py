@@ -154,8 +154,8 @@ def _event(
     for each in seen:
         measures[f"{each.intervention}_flip"] = float(each.flip)
         measures[f"{each.intervention}_probability_shift"] = each.probability_shift
-        if each.directed_flip is not None:
-            measures[f"{each.intervention}_directed_flip"] = float(each.directed_flip)
+        if each.directed_flip is not None:  # only a swap suggests a class
+            measures["directed_flip"] = float(each.directed_flip)
     source = record.region.source if record.region else "client"
     return records.ProbeEvent(
         event_id=event_id,

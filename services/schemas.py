@@ -58,7 +58,10 @@ class Options(Request):
     """How many classes to list, most probable first."""
     overlay: Literal["png"] | None = None
     """png: add the heatmap drawn over the image as a data URL."""
-    subject: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
+    subject: (
+        Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00]*$")]
+        | None
+    ) = None
     """Pseudonym of the person or thing shown, so that its records can be erased on request."""
 
 

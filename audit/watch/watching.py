@@ -29,7 +29,9 @@ REGION_MEASURES = (
     ("relevance_mass", Side.LOW),
 )
 CONFIDENCE = ("confidence", Side.LOW)
-FLIP = ("flip", Side.HIGH)
+# Of the share of flips, the directed one and the shift of the probability, the directed flip tells
+# a shortcut from mere sensitivity best (benchmarks/interventions.py).
+DIRECTED_FLIP = ("directed_flip", Side.HIGH)
 STRANGENESS = ("strangeness", Side.HIGH)
 # The most detectors that one record feeds: the region measures for the region that came with it
 # and for a reviewer's, and one each of the others.
@@ -107,10 +109,13 @@ class Watching:
         return moved
 
     def probed(
-        self, record: records.PredictionRecord, source: str, flip_share: float
+        self, record: records.PredictionRecord, source: str, measures: Mapping[str, float]
     ) -> Sequence[records.AlarmEvent]:
-        """Take the share of interventions on the irrelevant part that changed the answer."""
-        return self._observe(record, FLIP, source, flip_share)
+        """Take whether the answer followed the irrelevant part of another image."""
+        name, _side = DIRECTED_FLIP
+        if name not in measures:  # nobody was there whose surroundings suggest another class
+            return []
+        return self._observe(record, DIRECTED_FLIP, source, measures[name])
 
     def acknowledged(self, event: records.AcknowledgementEvent) -> Sequence[records.AlarmEvent]:
         """A person has seen an alarm; nothing happens where it cannot be acknowledged."""

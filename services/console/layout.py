@@ -39,7 +39,8 @@ MEASURES = {
     "activation_recall": "Activation Recall",
     "relevance_mass": "Relevance mass",
     "confidence": "Confidence",
-    "flip": "Shortcut reliance",
+    "flip": "Answers that change",
+    "directed_flip": "Shortcut reliance",
     "strangeness": "Strangeness",
 }
 _KILO = 10_000

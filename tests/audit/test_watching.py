@@ -35,7 +35,16 @@ class Card:
 
 
 GOOD = Reference(0.6, 0.15, 1000)
-CARD = Card({"activation_recall": GOOD, "relevance_mass": GOOD, "confidence": GOOD}, None)
+RARE = Reference(0.05, 0.2, 1000)
+CARD = Card(
+    {
+        "activation_recall": GOOD,
+        "relevance_mass": GOOD,
+        "confidence": GOOD,
+        "directed_flip": RARE,
+    },
+    None,
+)
 
 
 def answer(number: int, recall: float, label: str = "7") -> records.PredictionRecord:
@@ -72,10 +81,21 @@ def test_no_record_feeds_more_than_the_promise_counts() -> None:
     record = answer(1, 0.6)
     watching.answered(record)
     watching.located(record, "reviewer", record.measures)
-    watching.probed(record, "client", 0.0)
+    watching.probed(record, "client", {"directed_flip": 0.0})
 
     assert len(watching.watched) <= FED_PER_RECORD
     assert Promise(10, 100).family.threshold == 10 * 100 * FED_PER_RECORD
+
+
+def test_only_the_directed_flip_of_a_probe_is_watched() -> None:
+    watching = Watching(Promise(), CARD)
+    watching.probed(answer(1, 0.6), "client", {"flip": 1.0, "probability_shift": 0.9})
+
+    assert fed(watching) == {}
+
+    watching.probed(answer(2, 0.6), "client", {"flip": 1.0, "directed_flip": 1.0})
+
+    assert fed(watching) == {("directed_flip", "high"): 1}
 
 
 def test_sources_and_classes_are_never_mixed() -> None:

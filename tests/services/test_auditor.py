@@ -44,7 +44,12 @@ class FixedReferences:
     """A card that knows every class."""
 
     def reference(self, series: Series) -> Reference | None:
-        means = {"activation_recall": 0.6, "relevance_mass": 0.5, "confidence": 0.9, "flip": 0.02}
+        means = {
+            "activation_recall": 0.6,
+            "relevance_mass": 0.5,
+            "confidence": 0.9,
+            "directed_flip": 0.02,
+        }
         return Reference(means[series.measure], 0.15, 1000)
 
     def strangeness(self, _model: str, _version: int) -> None:

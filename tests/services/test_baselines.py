@@ -49,7 +49,14 @@ def test_the_reference_is_what_a_loop_says(made) -> None:
 
     assert (len(recalls), pytest.approx(np.mean(recalls), abs=1e-5)) == (count, mean)
     assert deviation == pytest.approx(np.std(recalls, ddof=1), abs=1e-5)
-    assert {"activation_recall", "relevance_mass", "chance", "confidence", "flip"} == set(found)
+    assert {
+        "activation_recall",
+        "relevance_mass",
+        "chance",
+        "confidence",
+        "flip",
+        "directed_flip",
+    } == set(found)
 
 
 def test_the_auditor_reads_it_from_the_card(made, tmp_path) -> None:

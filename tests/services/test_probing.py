@@ -13,7 +13,7 @@ from audit.store import connections, tables
 from audit.store.ledger import Ledger
 from models.registry import Registry
 from models.runtime import Session
-from services import auditor, recording
+from services import auditor, png, recording
 from services.identifiers import identifier
 from services.probing import ServedProber, sampled
 from services.recording import AnsweredRegion, AnswerEntry
@@ -56,7 +56,7 @@ def answers(registry: Registry, *, cue: bool) -> list[AnswerEntry]:
 
 def events_of(registry: Registry, entries: list[AnswerEntry], share: float = 1.0) -> list:
     prober = ServedProber(registry, share, identifier)
-    pairs = [(recording._record(each, None), recording.encode_png(each.image)) for each in entries]
+    pairs = [(recording._record(each, None), png.compressed(each.image)) for each in entries]
     return list(prober.probe(pairs, now=START))
 
 
@@ -72,7 +72,7 @@ def test_who_reads_the_rest_changes_them(registry) -> None:
 
     # A swap follows the donor always; a painted cue leaves chance to decide among equals.
     assert {1.0} == {each.measures["swap_flip"] for each in found}
-    assert {1.0} == {each.measures["swap_directed_flip"] for each in found}
+    assert {1.0} == {each.measures["directed_flip"] for each in found}
     assert min(each.measures["flip"] for each in found) >= 1 / 3
     assert min(each.measures["fill_probability_shift"] for each in found) > 0.2
 
@@ -100,7 +100,7 @@ def test_a_region_of_everything_or_nothing_is_not_probed(registry) -> None:
         record = recording._record(each, None)
         shares = packed_shares(np.full((4, 4), number % 2, np.float32))
         region = records.RegionEvidence("client", "", shares, 1.0)
-        pairs.append((_with(record, region), recording.encode_png(each.image)))
+        pairs.append((_with(record, region), png.compressed(each.image)))
 
     assert [] == list(ServedProber(registry, 1.0, identifier).probe(pairs, now=START))
 
@@ -134,6 +134,6 @@ def test_the_auditor_probes_in_the_same_transaction(registry, tmp_path) -> None:
 
     assert {"flip", "swap_flip", "probability_shift"} <= {row.name for row in measured}
     assert sum(row.kind == "probe" for row in kinds) == 12
-    assert "flip" in watched
+    assert "directed_flip" in watched
     assert len(work.take_probes()) == 12
     assert [] == work.take_probes()
