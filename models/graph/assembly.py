@@ -56,18 +56,21 @@ def predict(classifier: Classifier, *, half: bool = False) -> onnx.ModelProto:
     return _described(model, classifier, "predict")
 
 
-def explain(classifier: Classifier, *, half: bool = False) -> onnx.ModelProto:
+def explain(
+    classifier: Classifier, *, half: bool = False, relevance: bool = True
+) -> onnx.ModelProto:
     """Return the graph that explains pixel by pixel: float pixels to everything there is.
 
     Args:
         classifier: Any classifier of `models.architectures`; it is left as found.
         half: Compute in float16 inside; inputs and outputs keep their types.
+        relevance: Add LRP where it covers the classifier.
 
     Raises:
         UntraceableError: If an operator of the classifier, or its gradient, has no lowering.
     """
     network = prepared(classifier, half=half)
-    relevance = lrp.covers(classifier)
+    relevance = relevance and lrp.covers(classifier)
 
     def answer(pixels: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         images = _channels_first(pixels).to(network.mean.dtype)

@@ -61,6 +61,10 @@ def trace(function: Callable[..., Any], examples: Sequence[Tensor]) -> fx.GraphM
                 decomposition_table=dict(backward.rules()),
                 _allow_non_fake_inputs=True,
             )(*tensors)
+            if shares_written_memory(module.graph):
+                module = make_fx(torch.func.functionalize(module), _allow_non_fake_inputs=True)(
+                    *tensors
+                )
     except (NotImplementedError, RuntimeError, AssertionError, TypeError) as error:
         raise UntraceableError(f"the classifier cannot be traced: {error}") from error
     if not is_symbolic(batch) or batch.node.maybe_as_int() is not None:
@@ -73,19 +77,27 @@ def trace(function: Callable[..., Any], examples: Sequence[Tensor]) -> fx.GraphM
     return module
 
 
+def shares_written_memory(graph: fx.Graph) -> bool:
+    """Tell whether an operator writes into a tensor that is a view, or has one."""
+    return any(
+        _is_view(each)
+        for node in graph.nodes
+        if _writes(node)
+        for each in (node.args[0], *node.args[0].users)
+    )
+
+
 def write_nothing(graph: fx.Graph) -> None:
     """Replace every operator that writes into a tensor by its twin that returns a new one.
 
     Raises:
-        UntraceableError: If a written tensor is a view of another, or the operator has no twin.
+        UntraceableError: If the operator has no twin.
     """
     order = {node: index for index, node in enumerate(graph.nodes)}
     for node in list(graph.nodes):
         if not _writes(node):
             continue
         written = node.args[0]
-        if any(_is_view(each) for each in (written, *written.users)):
-            raise UntraceableError(f"{node.target} writes into a tensor that shares its memory")
         with graph.inserting_before(node):
             result = graph.call_function(_twin(node.target), node.args, node.kwargs)
         result.meta = dict(node.meta)

@@ -109,6 +109,12 @@ def _common(values: Any) -> torch.dtype:
     )
 
 
+def _modulo(emit: Emitter, node: fx.Node) -> Any:
+    """The remainder with the dividend's sign, as C has it."""
+    dtype = fake(node).dtype
+    return emit.op("Mod", *(emit.operand(each, dtype) for each in args(node)[:2]), fmod=1)
+
+
 def _where(emit: Emitter, node: fx.Node) -> Any:
     dtype = fake(node).dtype
     condition, left, right = args(node)
@@ -227,6 +233,8 @@ LOWERINGS: dict[Any, Lowering] = {
     aten.minimum.default: binary("Min"),
     aten.pow.Tensor_Scalar: binary("Pow"),
     aten.pow.Tensor_Tensor: binary("Pow"),
+    aten.fmod.Scalar: _modulo,
+    aten.fmod.Tensor: _modulo,
     aten.neg.default: unary("Neg"),
     aten.abs.default: unary("Abs"),
     aten.sign.default: unary("Sign"),
