@@ -5,7 +5,7 @@ backward        each operator's gradient in operators that ONNX has
 strided         that of a strided convolution, as small convolutions
 pooling         that of max-pooling, without indices
 padding         padding that keeps the batch symbolic
-gates           the derivatives of activations, in arithmetic that keeps ONNX Runtime's blocked layout
+gates           derivatives of activations as arithmetic in ONNX Runtime's blocked layout
 simplification  what spares the head of Grad-CAM its matrix product
 tracing         a function of tensors → a plain, deduplicated operator graph, the batch symbolic
 operators/      each operator of that graph in ONNX
