@@ -26,7 +26,8 @@ POINTS = 24  # of a trend
 # Measure → the measure that holds its chance level.
 CHANCES: Mapping[str, str] = {"activation_recall": "recall_chance", "relevance_mass": "chance"}
 LEVEL = 0.95
-_FLIPS = "%flip_share"
+# How often an answer changes when what is irrelevant is filled, blurred or swapped.
+FLIPS = ("fill_flip_share", "blur_flip_share", "swap_flip_share")
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,12 +261,12 @@ def _answers(
 def _values(connection: Connection, model: str, version: int | None, since: str) -> Sequence[Any]:
     """Return what is current of the measures in the window, oldest first."""
     table, answers = tables.measures, tables.predictions
-    names = [*CHANCES, *CHANCES.values()]
+    names = [*CHANCES, *CHANCES.values(), *FLIPS]
     wanted = (
         sa.select(table.c.prediction_id, table.c.name, table.c.source, table.c.value)
         .join(answers, answers.c.prediction_id == table.c.prediction_id)
         .where(*_of(table, model, version), table.c.event_time >= since, table.c.current)
-        .where(table.c.name.in_(names) | table.c.name.like(_FLIPS), answers.c.stream == "live")
+        .where(table.c.name.in_(names), answers.c.stream == "live")
         .order_by(table.c.event_time)
     )
     return connection.execute(wanted).all()
