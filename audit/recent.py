@@ -26,8 +26,8 @@ POINTS = 24  # of a trend
 # Measure → the measure that holds its chance level.
 CHANCES: Mapping[str, str] = {"activation_recall": "recall_chance", "relevance_mass": "chance"}
 LEVEL = 0.95
-# How often an answer changes when what is irrelevant is filled, blurred or swapped.
-FLIPS = ("fill_flip_share", "blur_flip_share", "swap_flip_share")
+# Share of the interventions on what is irrelevant that changed the answer.
+RELIANCE = "flip"
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +261,7 @@ def _answers(
 def _values(connection: Connection, model: str, version: int | None, since: str) -> Sequence[Any]:
     """Return what is current of the measures in the window, oldest first."""
     table, answers = tables.measures, tables.predictions
-    names = [*CHANCES, *CHANCES.values(), *FLIPS]
+    names = [*CHANCES, *CHANCES.values(), RELIANCE]
     wanted = (
         sa.select(table.c.prediction_id, table.c.name, table.c.source, table.c.value)
         .join(answers, answers.c.prediction_id == table.c.prediction_id)

@@ -24,7 +24,7 @@ from tests import browser, served  # noqa: E402
 OUT = Path(__file__).parent
 SCHEMES, WIDTHS = ("light", "dark"), (1280, 390)
 HEIGHT = 900  # of the window; pictures end there
-COLOURS = 192  # of a picture: small files, no visible loss
+LARGEST = 150_000  # bytes of a picture; one that is larger is drawn with 256 colours
 
 
 def overview(page: Any) -> None:  # noqa: ANN401 - Playwright's page
@@ -107,7 +107,9 @@ def _taken(running: Any, url: str, arrange: Any, scheme: str, width: int) -> byt
 def _write(path: Path, picture: bytes) -> None:
     image = Image.open(io.BytesIO(picture)).convert("RGB")
     image = image.crop((0, 0, image.width, min(image.height, 2 * HEIGHT)))
-    image.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+    image.save(path, optimize=True)
+    if path.stat().st_size > LARGEST:
+        image.quantize(256).save(path, optimize=True)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,6 @@ Every number is computed: the classifiers are trained, the answers and heatmaps 
 auditor measures and watches as always. Only the moments of the answers are made up.
 """
 
-import threading
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -13,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import torch
 
 from audit import records
 from audit.policy import Plan
@@ -24,12 +23,11 @@ from models.registry import Registry
 from models.runtime import Session
 from models.samples import Sample
 from models.training import digits, generators, scores, trainer
-from models.training.image_sets import ImageSet
 from models.training.methods import objective
 from models.training.optimizers import TrainingConfig
 from models.training.tasks import Task
 from models.types import ModelRef
-from services import auditor, clock, embedded, recording
+from services import auditor, baselines, clock, embedded, recording
 from services.answering import measured
 from services.identifiers import identifier
 from services.recording import AnsweredRegion, AnswerEntry, Recorder
@@ -85,6 +83,7 @@ def _file(
         epochs=8, batch_size=64, learning_rate=2e-3, schedule="cosine", criterion="last", seed=0
     )
     spec = architectures.default_spec("small_cnn", task.training.classes, height=28, width=28)
+    torch.manual_seed(0)
     classifier = architectures.build(spec)
     trainer.train(classifier, objective(name), task.training, task.validation, config)
     measures = {
@@ -104,9 +103,10 @@ def _file(
                 for row, region in zip(rows, regions, strict=True)
             ],
         )
-        session = Session.open(folder, device="cpu", threads=1)
+        clean = task.tests["clean"]
+        known = clean.masks(np.arange(len(clean)))[0]
         fields = CardFields(
-            measures=measures | {FIELD: _reference(session, task.tests["clean"])},
+            measures=measures | {FIELD: baselines.measure(folder, clean.images, known)},
             lineage=Lineage(
                 parent=parent,
                 dataset=task.training.digest,
@@ -117,21 +117,6 @@ def _file(
             note=note,
         )
         return registry.add(embedded.NAME, folder, fields, now=now).ref
-
-
-def _reference(session: Session, rows: ImageSet) -> dict[str, dict[str, list[float | int]]]:
-    """Return measure → class → mean, deviation and number, on images without the mark."""
-    found: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
-    regions = rows.masks(np.arange(len(rows)))[0]
-    for image, region in zip(rows.images, regions, strict=True):
-        prediction = session.predict(image[None])[0]
-        shares = preprocessing.region_on_grid(region, prediction.heatmap.shape)
-        for name, value in measured(prediction.heatmap, shares).items():
-            found[name, session.spec.classes[prediction.decided]].append(value)
-    stated: defaultdict[str, dict[str, list[float | int]]] = defaultdict(dict)
-    for (name, label), values in found.items():
-        stated[name][label] = [float(np.mean(values)), float(np.std(values)), len(values)]
-    return {name: stated[name] for name in ("activation_recall", "relevance_mass")}
 
 
 def _answer(
@@ -210,13 +195,6 @@ def _audit(chosen: Settings, now: datetime) -> None:
     while ingestion.step(now=now):
         pass
     ledger.engine.dispose()
-
-
-def audit_meanwhile(chosen: Settings) -> threading.Event:
-    """Audit in a thread from now on; set what is returned to end it."""
-    stop = threading.Event()
-    threading.Thread(target=auditor.run, args=(chosen, stop), daemon=True).start()
-    return stop
 
 
 if __name__ == "__main__":

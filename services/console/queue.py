@@ -84,10 +84,9 @@ def ordered(found: Sequence[Item], key: bytes) -> list[Item]:
 def _interest(each: Unreviewed, counts: Counter[str]) -> Interest:
     record = each.record
     mass = each.measures.get("relevance_mass")
-    flips = [value for name, value in each.measures.items() if name.endswith("flip_share")]
     return Interest(
         uncertainty=sampling.uncertainty(record.probabilities.array()),
         outside=0.0 if mass is None else min(1.0, max(0.0, 1.0 - mass)),
-        flip=max(flips, default=0.0),
+        flip=each.measures.get(recent.RELIANCE, 0.0),
         rarity=sampling.rarity(record.decided.label, counts),
     )

@@ -124,3 +124,13 @@ def test_what_has_a_verdict_is_not_reviewed_again(store, answers) -> None:
     expected = [each.prediction_id for each in reversed(answers[:-1])][:10]
     assert expected == [each.record.prediction_id for each in found]
     assert all(bool(each.measures) == bool(each.record.region) for each in found)
+
+
+def test_what_probes_found_is_shown(store, answers) -> None:
+    for number, each in enumerate(answers[-4:]):
+        name = entries.identifier(9000 + number)
+        measures = {"flip": number / 4, "blur_flip": 1.0}
+        store.add(records.ProbeEvent(name, NOW, each.prediction_id, "all", "client", measures))
+
+    found = seen(store).trends[recent.RELIANCE]
+    assert (0.375, 4, None) == (found.estimate.value, found.estimate.observations, found.chance)
