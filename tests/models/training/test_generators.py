@@ -131,7 +131,8 @@ def test_keeping_and_dropping_masks(source: GreySource) -> None:
 
 
 def test_d5_both_rules_decide_the_label() -> None:
-    rows = toys.toy_colours(train=400, test=200).training
+    task = toys.toy_colours(train=400, test=200)
+    rows = task.training
     corners = rows.images[:, [0, 0, 4, 4], [0, 4, 0, 4]]
     agree = (corners == corners[:, :1]).all(axis=(1, 2))
     top = rows.images[:, 0, 1:4]
@@ -140,6 +141,10 @@ def test_d5_both_rules_decide_the_label() -> None:
     assert (agree == (rows.labels == 0)).all()
     assert (distinct == (rows.labels == 0)).all()
     assert toys.forbidding(rows, "corners", "top-middle").irrelevant[0].sum() == 7
+    mixed = task.ceiling.images[:, [0, 0, 4, 4], [0, 4, 0, 4]]
+    still = (mixed == mixed[:, :1]).all(axis=(1, 2)) == (rows.labels == 0)
+    assert 0.3 < still.mean() < 0.7
+    assert (task.ceiling.images[:, 0, 1:4] == top).all()
 
 
 def test_d6_has_34_features_and_a_test_without_iris() -> None:
