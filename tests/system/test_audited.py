@@ -71,8 +71,8 @@ def predict(server: served.Server, corner: int) -> dict[str, Any]:
 
 
 def test_from_an_answer_to_its_alarm(tmp_path: Path) -> None:
-    registry, port = registry_with_reference(tmp_path), served.free_port()
-    chosen = {"audit_port": port, "audit_seconds": 0.02, "probe_share": 1.0}
+    registry = registry_with_reference(tmp_path)
+    chosen = {"audit_seconds": 0.02, "probe_share": 1.0}
     with (
         served.serve(tmp_path, registry, **chosen) as server,
         auditor_of(server, tmp_path / "auditor.log"),
@@ -96,7 +96,9 @@ def test_from_an_answer_to_its_alarm(tmp_path: Path) -> None:
         assert ("activation_recall", "low", "red") in {
             (each["measure"], each["side"], each["class"]) for each in alarms
         }
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{server.settings.audit_port}/metrics"
+        ) as answer:
             gauges = answer.read().decode()
         assert 'audit_drift_state{class="red",measure="activation_recall"' in gauges
         found = server.ask("GET", f"/v1/predictions/{last['prediction_id']}")
