@@ -35,6 +35,9 @@ up: $(STAMP) ## Serve on http://localhost:3000 (trains the small default model t
 serve: $(STAMP) ## Serve the registry as it is, without the default model
 	$(BIN)/rightly serve
 
+demo: $(STAMP) ## Show the whole loop: shortcut, alarm, retraining, promotion under load
+	OMP_NUM_THREADS=1 $(BIN)/python -m services.demo
+
 check: $(DEV_STAMP) ## Format, lint, types and import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .

@@ -53,7 +53,7 @@ class DataRules:
         sources: "base" for what the champion learnt from; labels, regions and reviews from the
             audit store.
         fewest_annotated: Rows with a region or review that a training needs.
-        largest_share_per_actor: Largest share of the collected annotations by one person, (0, 1].
+        largest_share_per_actor: Largest share of the rows that one person had a hand in, (0, 1].
         refuse_locked_rows: Whether a row of the locked set among the training rows ends it.
     """
 
@@ -187,7 +187,7 @@ class ChangePlan:
         Args:
             sources: Rows by source.
             annotated: Rows with a region or a review.
-            actors: Collected annotations by person.
+            actors: Rows that a person had a hand in, by person.
 
         Raises:
             OutsidePlanError: Naming the rule.
@@ -200,11 +200,11 @@ class ChangePlan:
                 f"{annotated} annotated rows, at least {self.data.fewest_annotated} are needed "
                 "(data.fewest_annotated)"
             )
-        total = sum(actors.values())
+        total = sum(sources.values())
         for actor, count in sorted(actors.items()):
-            if count > self.data.largest_share_per_actor * total and total > 1:
+            if count > self.data.largest_share_per_actor * total:
                 raise OutsidePlanError(
-                    f"{actor} made {count} of {total} annotations (data.largest_share_per_actor)"
+                    f"{actor} had a hand in {count} of {total} rows (data.largest_share_per_actor)"
                 )
 
     def _admit_now(self, requests: Sequence[PastRequest], now: datetime) -> None:

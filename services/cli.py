@@ -4,7 +4,17 @@ from collections.abc import Callable
 
 import typer
 
-from services.commands import asking, auditing, learning, making, planting, serving, up, versions
+from services.commands import (
+    asking,
+    auditing,
+    learning,
+    making,
+    planting,
+    retraining,
+    serving,
+    up,
+    versions,
+)
 from services.commands.terminal import ReadableGroup
 
 app = typer.Typer(
@@ -26,6 +36,11 @@ audit = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+retrainings = typer.Typer(
+    help="From a request to a promoted model: follow, approve, cancel.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 VERBS: dict[str, Callable[..., None]] = {
     "up": up.up,
@@ -38,6 +53,10 @@ VERBS: dict[str, Callable[..., None]] = {
     "compare": learning.compare,
     "plant": planting.plant,
     "drill": auditing.drill,
+    "work": retraining.work,
+    "retrain": retraining.retrain,
+    "promote": versions.promote,
+    "rollback": versions.rollback,
 }
 MODELS_VERBS: dict[str, Callable[..., None]] = {
     "list": versions.list_models,
@@ -56,6 +75,12 @@ AUDIT_VERBS: dict[str, Callable[..., None]] = {
     "export": auditing.export,
     "erase": auditing.erase,
 }
+RETRAININGS_VERBS: dict[str, Callable[..., None]] = {
+    "list": retraining.list_retrainings,
+    "logs": retraining.logs,
+    "approve": retraining.approve,
+    "cancel": retraining.cancel,
+}
 for name, verb in VERBS.items():
     app.command(name)(verb)
 for name, verb in MODELS_VERBS.items():
@@ -64,6 +89,9 @@ app.add_typer(models, name="models")
 for name, verb in AUDIT_VERBS.items():
     audit.command(name)(verb)
 app.add_typer(audit, name="audit")
+for name, verb in RETRAININGS_VERBS.items():
+    retrainings.command(name)(verb)
+app.add_typer(retrainings, name="retrainings")
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ ServiceError
 ├── TooLargeError            more bytes, pixels or images than the settings allow
 ├── UnreadableImageError     the format is right, the content is not (also an ImageError)
 ├── UnknownPredictionError   no prediction with that identifier was recorded
+├── UnknownRetrainingError   no retraining has that identifier
 ├── UnknownSampleError       the version has no such sample
 ├── ForbiddenError           the caller may not do this
 ├── ConflictError            what is there does not allow it now
@@ -81,6 +82,10 @@ class ConflictError(ServiceError):
     """What is there does not allow it now."""
 
 
+class UnknownRetrainingError(ServiceError):
+    """No retraining has that identifier."""
+
+
 class OverloadedError(ServiceError):
     """The queue is full; the same request may succeed in a moment."""
 
@@ -100,6 +105,7 @@ STATUSES: tuple[tuple[type[Exception], HTTPStatus], ...] = (
     (MalformedError, HTTPStatus.BAD_REQUEST),
     (RequestError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (UnknownPredictionError, HTTPStatus.NOT_FOUND),
+    (UnknownRetrainingError, HTTPStatus.NOT_FOUND),
     (UnknownSampleError, HTTPStatus.NOT_FOUND),
     (ForbiddenError, HTTPStatus.FORBIDDEN),
     (ConflictError, HTTPStatus.CONFLICT),
@@ -113,6 +119,8 @@ STATUSES: tuple[tuple[type[Exception], HTTPStatus], ...] = (
     (models_errors.GraphRejectedError, HTTPStatus.CONFLICT),
     (models_errors.RuntimeUnavailableError, HTTPStatus.SERVICE_UNAVAILABLE),
     (audit_errors.RegionError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (audit_errors.OutsidePlanError, HTTPStatus.CONFLICT),
+    (audit_errors.PlanError, HTTPStatus.SERVICE_UNAVAILABLE),
     (audit_errors.UnknownRecordError, HTTPStatus.NOT_FOUND),
     (audit_errors.JournalUnavailableError, HTTPStatus.SERVICE_UNAVAILABLE),
     (audit_errors.StoreError, HTTPStatus.SERVICE_UNAVAILABLE),

@@ -16,7 +16,16 @@ from starlette.responses import Response
 from services import openapi, wiring
 from services.console import pages
 from services.errors import EXPECTED, answer, invalid, problem
-from services.routes import alarms, audits, operations, predictions, trials, truths, versions
+from services.routes import (
+    alarms,
+    audits,
+    operations,
+    predictions,
+    retrainings,
+    trials,
+    truths,
+    versions,
+)
 from services.routes.depending import installed_version
 from services.wiring import Serving
 
@@ -27,6 +36,7 @@ ROUTERS: Sequence[APIRouter] = (
     audits.router,
     truths.router,
     alarms.router,
+    retrainings.router,
     operations.router,
     *pages.ROUTERS,
 )

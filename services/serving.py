@@ -1,4 +1,4 @@
-"""The command lines of the processes that serve: the gateway, and the auditor beside it."""
+"""The command lines of what serves: the gateway, and auditor and runner beside it."""
 
 import sys
 
@@ -16,4 +16,5 @@ def gateway(chosen: Settings) -> list[str]:
 def companions(chosen: Settings) -> list[list[str]]:
     """Return the command lines of what runs beside the gateway."""
     audited = chosen.auditor and chosen.recording != "off"
-    return [[sys.executable, "-m", "services.auditor"]] if audited else []
+    beside = [("services.auditor", audited), ("services.retraining.runner", chosen.runner)]
+    return [[sys.executable, "-m", module] for module, wanted in beside if wanted]

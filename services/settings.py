@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 PREFIX = "RIGHTLY_"
 FILE = "rightly.toml"
+_TRAINING_NAMES = {"PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "PYTHONPATH", "TMPDIR"}
 # Read by others: the file's place by `load`, the folder of test images by the tests.
 _NOT_SETTINGS = {"CONFIG", "DATA"}
 
@@ -105,6 +106,23 @@ class Settings(BaseModel):
     """Smallest fall of a measure that is worth an alarm."""
     probe_share: float = Field(default=0.05, ge=0, le=1)
     """Share of the answers with a region and an image whose reliance on the rest is probed."""
+    runner: bool = True
+    """Whether `rightly serve` and `up` start the runner of retrainings beside the gateway."""
+    retrainings: Path = Field(default_factory=lambda known: known["home"] / "retrainings")
+    """Folder of data, checkpoints and logs of retrainings, on a local disk. Default:
+    `retrainings` in `home`."""
+    retraining_store: str = Field(
+        default_factory=lambda known: f"sqlite:///{known['home'] / 'retrainings.db'}"
+    )
+    """SQLAlchemy URL of the record of retrainings. Default: `retrainings.db` in `home`."""
+    workflow_store: str = Field(
+        default_factory=lambda known: f"sqlite:///{known['home'] / 'workflows.db'}"
+    )
+    """SQLAlchemy URL of the durable steps' own database. Default: `workflows.db` in `home`."""
+    change_control: Path | None = None
+    """The change-control plan: what a retraining may change. Default: the one that comes along."""
+    training_seconds: float = Field(default=21_600.0, gt=0, le=2_592_000)
+    """Longest time of one training attempt."""
     keep_images_days: int = Field(default=30, ge=0, le=36_500)
     """Days that recorded images are kept."""
     keep_evidence_days: int = Field(default=365, ge=0, le=36_500)
@@ -159,7 +177,8 @@ def serving_environment(settings: Settings) -> dict[str, str]:
         name: value.absolute() if isinstance(value, Path) else value
         for name, value in settings.model_dump().items()
     }
-    values["store"] = _absolute_url(settings.store)
+    for name in ("store", "retraining_store", "workflow_store"):
+        values[name] = _absolute_url(str(values[name]))
     kept = {name: value for name, value in os.environ.items() if name != PREFIX + "CONFIG"}
     bentoml = {"BENTOML_HOME": str(values["home"] / "bentoml"), "BENTOML_DO_NOT_TRACK": "True"}
     return kept | as_variables(values) | bentoml
@@ -173,6 +192,20 @@ def stop_usage_reports() -> None:
 def inherited() -> dict[str, str]:
     """Return a copy of this process's environment, for starting a child."""
     return dict(os.environ)
+
+
+def training_environment() -> dict[str, str]:
+    """Return the environment of a training process: no settings, no secrets, one thread.
+
+    It is written to the attempt's folder, so only what a program needs to run goes in.
+    """
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in _TRAINING_NAMES or name.startswith("CUDA_")
+    }
+    threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    return kept | threads
 
 
 def metrics_folder(environ: Mapping[str, str] | None = None) -> Path | None:

@@ -16,6 +16,8 @@ from services.identifiers import identifier
 from services.images import ImageFolder
 from services.pool import Pool
 from services.recording import Recorder
+from services.retraining import rows
+from services.retraining.rows import Rows
 from services.schemas import Answer
 from services.settings import Settings
 from services.stores import StoreReader
@@ -37,6 +39,7 @@ class Serving:
         store: The audit store, to read.
         pool: The threads that compute.
         trials: Versions on trial.
+        retrainings: The record of retrainings, which the runner shares.
     """
 
     settings: Settings
@@ -48,6 +51,7 @@ class Serving:
     store: StoreReader
     pool: Pool
     trials: Trials
+    retrainings: Rows
 
 
 def connect(chosen: Settings) -> Serving:
@@ -82,6 +86,7 @@ def connect(chosen: Settings) -> Serving:
         store=store,
         pool=Pool(chosen.concurrency, chosen.deadline_seconds),
         trials=trials,
+        retrainings=rows.connect(chosen.retraining_store),
     )
 
 
@@ -114,6 +119,7 @@ async def running(serving: Serving) -> AsyncIterator[None]:
         serving.pool.close()
         serving.recorder.close()
         serving.store.close()
+        serving.retrainings.engine.dispose()
         telemetry.forget_worker(settings.metrics_folder())
 
 

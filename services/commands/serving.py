@@ -16,7 +16,7 @@ Workers = Annotated[int | None, typer.Option(help="Serving processes. Setting: w
 
 
 def serve(*, host: Host = None, port: Port = None, workers: Workers = None) -> None:
-    """Serve the champions of the registry as they are, with the auditor beside them."""
+    """Serve the champions of the registry as they are, with auditor and runner beside them."""
     chosen = chosen_settings(host, port, workers)
     check_free(chosen)
     run_gateway(chosen)

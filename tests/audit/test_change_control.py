@@ -109,5 +109,5 @@ def test_data_outside_the_plan_are_refused(tmp_path: Path) -> None:
     default.admit_data(sources={"base": 10}, annotated=10, actors={"ann": 3, "bob": 3})
     with pytest.raises(OutsidePlanError, match=r"data\.fewest_annotated"):
         default.admit_data(sources={"base": 10}, annotated=1, actors={})
-    with pytest.raises(OutsidePlanError, match="ann made 4 of 5 annotations"):
+    with pytest.raises(OutsidePlanError, match="ann had a hand in 4 of 5 rows"):
         default.admit_data(sources={"regions": 5}, annotated=5, actors={"ann": 4, "bob": 1})

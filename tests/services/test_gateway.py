@@ -14,7 +14,7 @@ def test_the_gateway_does_not_load_torch_or_training_code() -> None:
     loaded = loaded_after("import services.gateway")
 
     assert "services.gateway" in loaded
-    assert loaded.isdisjoint({"torch", "torchvision", "models.training", "models.export"})
+    assert loaded.isdisjoint({"torch", "torchvision", "models.training", "models.export", "dbos"})
 
 
 def test_importing_the_gateway_does_not_load_onnx_runtime() -> None:

@@ -1,0 +1,84 @@
+"""How to learn: chosen from what is known about the rows, with the reason beside it.
+
+The ranking is that of `benchmarks/retraining.py`: where regions mark what must not matter,
+penalising input gradients there (RRR) gives the cue up at the least cost of accuracy; with nothing
+but one good and one bad example, eXBL.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from models.errors import TrainingError
+
+# λ of RRR on pixels in [0, 1]: at 1 the digits' cue is given up and little accuracy with it.
+_RRR_WEIGHT = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A way of learning and why.
+
+    Attributes:
+        objective: Its name in `models.training.methods`.
+        options: Its attributes.
+        continues: Whether training begins with the champion's weights instead of fresh ones.
+        good: Row whose explanation shall be followed; "" where none is used.
+        bad: Row whose explanation shall be avoided; "" likewise.
+        reason: Why it was chosen.
+    """
+
+    objective: str
+    options: Mapping[str, Any]
+    continues: bool
+    good: str
+    bad: str
+    reason: str
+
+
+def choose(
+    wanted: str,
+    *,
+    annotated: int,
+    rows: int,
+    right: Sequence[str],
+    wrong: Sequence[str],
+    hyperparameters: Mapping[str, float],
+) -> Choice:
+    """Choose, or take what a person chose.
+
+    Args:
+        wanted: A name, or "auto".
+        annotated: Training rows with a region.
+        rows: All training rows.
+        right: Rows that a reviewer found right for the right reason.
+        wrong: Rows that a reviewer found right for the wrong reason.
+        hyperparameters: Numbers of the request; "weight" is the objective's.
+
+    Raises:
+        TrainingError: If nothing is known that could be learnt from.
+    """
+    pair = bool(right and wrong)
+    name, reason = wanted, "chosen by the request"
+    if wanted == "auto":
+        if annotated:
+            name, reason = "rrr", f"{annotated} of {rows} rows have a region"
+        elif pair:
+            name, reason = "exbl", "no row has a region, but one review is good and one is bad"
+        else:
+            raise TrainingError(
+                "there is nothing to learn from: no row has a region, and there is no pair of a "
+                "right-reason and a wrong-reason review"
+            )
+    options: dict[str, Any] = {"weight": _RRR_WEIGHT} if name == "rrr" else {}
+    if "weight" in hyperparameters and name != "erm":
+        options["weight"] = float(hyperparameters["weight"])
+    exemplary = name == "exbl"
+    return Choice(
+        objective=name,
+        options=options,
+        continues=exemplary,
+        good=right[-1] if exemplary and pair else "",
+        bad=wrong[-1] if exemplary and pair else "",
+        reason=reason,
+    )

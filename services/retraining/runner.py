@@ -1,0 +1,290 @@
+"""The runner: one process that drives every retraining, step by durable step.
+
+DBOS remembers which steps are done, so a runner that was killed goes on where it stood; our own
+rows stay the record. It is crash-only: asked to end, it ends at once, and training goes on without
+it until the next runner takes it up again.
+"""
+
+import fcntl
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Final, NoReturn
+
+import sqlalchemy as sa
+from dbos import DBOS, DBOSPortableJSONSerializer, EnqueueOptions
+from sqlalchemy.exc import SQLAlchemyError
+
+from audit import change_control, policy, records
+from audit.errors import AuditError
+from audit.store import tables
+from models.errors import ModelsError
+from models.registry import Registry
+from services import clock, recording, settings
+from services.errors import ServiceError
+from services.identifiers import identifier
+from services.launchers import LocalLauncher
+from services.retraining import asking
+from services.retraining.rows import ACTIVE, Request, connect
+from services.retraining.steps import ACTOR, Ending, Steps
+from services.settings import Settings
+from services.stores import StoreReader
+
+LOG = logging.getLogger("rightly.runner")
+LOCK: Final = "runner.lock"
+QUEUE: Final = "retraining"
+WORKFLOW: Final = "retrain"
+# Bumped only when a running retraining could not be continued by the new code.
+_APPLICATION: Final = "1"
+_EXECUTOR: Final = "runner-0"
+_SWEEP_SECONDS: Final = 0.3
+_STANDBY_SECONDS: Final = 1.0
+_WATCHED: Final = 20  # of the latest retrainings
+_STANDING: Final = ("alarm", "acknowledged", "requested")
+_BROKEN: Final = frozenset({"ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"})
+_FORESEEN = (ModelsError, AuditError, ServiceError)
+
+
+def run(chosen: Settings, stop: threading.Event) -> None:
+    """Drive retrainings until `stop` is set; stand by while another runner leads."""
+    with _leadership(chosen.home / LOCK, stop) as leading:
+        if not leading:
+            return
+        steps = connect_steps(chosen)
+        _launch(chosen, steps)
+        LOG.info("taking retrainings from %s", chosen.retraining_store)
+        reader = StoreReader(chosen.store)
+        while not stop.wait(_SWEEP_SECONDS):
+            try:
+                _take_requests(steps, reader)
+                _enqueue(steps)
+                _watch(steps, reader)
+            except (SQLAlchemyError, AuditError, OSError):
+                LOG.exception("a look at the records failed and will be tried again")
+
+
+def connect_steps(chosen: Settings) -> Steps:
+    """Return the steps as the settings describe them.
+
+    Raises:
+        PlanError: If the change-control plan cannot be read.
+    """
+    change_control.load(chosen.change_control or change_control.DEFAULT)
+    recorder = recording.open_recorder(
+        chosen.journal,
+        source=identifier(clock.now()),
+        key=recording.secret_key(chosen.home / "image.key"),
+        mode=chosen.recording,
+        durability=chosen.durability,
+    )
+    return Steps(
+        chosen=chosen,
+        rows=connect(chosen.retraining_store),
+        registry=Registry(chosen.registry),
+        launcher=LocalLauncher(chosen.retrainings),
+        recorder=recorder,
+        now=clock.now,
+    )
+
+
+def main() -> None:
+    """Drive retrainings until the process is asked to end."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    run(settings.load(), stop)
+    leave()
+
+
+def leave() -> NoReturn:
+    """End this process at once: steps under way are begun again by the next runner."""
+    logging.shutdown()
+    os._exit(0)
+
+
+def sequence(steps: Steps, retraining_id: str) -> list[str]:
+    """Take a retraining through its steps; return its end, status and reason.
+
+    A step that raised what nobody foresaw ends it as failed: a retraining is never left hanging.
+    """
+    for name in steps.all:
+        ended = DBOS.run_step({"name": name}, partial(_guarded, steps, name, retraining_id))
+        if ended is not None:
+            break
+    else:
+        ended = ["failed", "the sequence ended without a result"]
+    DBOS.run_step({"name": "finish"}, partial(_finish, steps, retraining_id, ended))
+    return ended
+
+
+def _guarded(steps: Steps, name: str, retraining_id: str) -> list[str] | None:
+    """Do one step, unless somebody asked to end; return how it ends, as JSON knows it."""
+    ended = steps.cancelled(retraining_id)
+    if ended is None:
+        steps.rows.move(
+            retraining_id,
+            expected=ACTIVE,
+            status=None if name == "approve" else "running",
+            step=name,
+            now=steps.now(),
+            said=f"step {name}",
+        )
+        try:
+            ended = steps.all[name](retraining_id)
+        except _FORESEEN as error:
+            ended = Ending("failed", f"{name}: {error}")
+        except Exception as error:  # the outermost loop of a retraining
+            LOG.exception("%s: step %s broke", retraining_id, name)
+            ended = Ending("failed", f"{name}: {type(error).__name__}; the runner's log has more")
+    return None if ended is None else [ended.status, ended.reason]
+
+
+def _finish(steps: Steps, retraining_id: str, ended: list[str]) -> None:
+    status, reason = ended
+    steps.finish(retraining_id, Ending(status, reason))  # type: ignore[arg-type]  # one of ours, through JSON
+
+
+def _launch(chosen: Settings, steps: Steps) -> None:
+    """Start DBOS in this process; it takes up what an earlier runner left."""
+    chosen.home.mkdir(parents=True, exist_ok=True)
+    DBOS(
+        config={
+            "name": "rightly",
+            "system_database_url": chosen.workflow_store,
+            "application_version": _APPLICATION,
+            "executor_id": _EXECUTOR,
+            "serializer": DBOSPortableJSONSerializer(),
+            "log_level": "WARNING",
+        }
+    )
+
+    DBOS.workflow(name=WORKFLOW)(_bound(steps))
+    DBOS.launch()
+    DBOS.register_queue(QUEUE, partition_concurrency=1, polling_interval_sec=_SWEEP_SECONDS)
+
+
+def _bound(steps: Steps) -> Callable[[str], list[str]]:
+    """Return the sequence with its steps bound, as a function that DBOS can register."""
+
+    def retrain(retraining_id: str) -> list[str]:
+        return sequence(steps, retraining_id)
+
+    return retrain
+
+
+def _enqueue(steps: Steps) -> None:
+    """Give every active row its workflow; a row whose workflow broke has failed."""
+    for each in steps.rows.unsettled():
+        known = DBOS.get_workflow_status(each.retraining_id)
+        if known is None:
+            options: EnqueueOptions = {
+                "queue_name": QUEUE,
+                "workflow_name": WORKFLOW,
+                "workflow_id": each.retraining_id,
+                "queue_partition_key": each.request.model,
+            }
+            DBOS.enqueue_workflow_with_options(options, each.retraining_id)
+        elif known.status in _BROKEN:
+            steps.finish(each.retraining_id, Ending("failed", f"the workflow is {known.status}"))
+
+
+def _take_requests(steps: Steps, reader: StoreReader) -> None:
+    """Turn open requests of policy and webhook into retrainings, each once."""
+    reading = reader()
+    if reading is None:
+        return
+    table = tables.requests
+    wanted = sa.select(table).where(table.c.status == "open").order_by(table.c.seq)
+    with reading.connected() as connection:
+        waiting = connection.execute(wanted).all()
+    for row in waiting:
+        if steps.rows.active(row.model) is not None:
+            continue  # answered by the one under way, or asked again when it has ended
+        request = Request(row.model, "auto", row.reason, row.actor, row.origin)
+        plan = change_control.load(steps.chosen.change_control or change_control.DEFAULT)
+        now = clock.now()
+        try:
+            made = asking.ask(
+                steps.rows, steps.registry, plan, request, key=row.request_id, now=now
+            )
+            status = made.status
+            LOG.info("request %s is retraining %s", row.request_id, made.retraining_id)
+        except _FORESEEN as error:
+            status = "rejected"
+            LOG.warning("request %s is refused: %s", row.request_id, error)
+        told = {"request_id": row.request_id, "model": row.model, "status": status}
+        steps.recorder.note([records.ActionEvent(identifier(now), now, "run", ACTOR, told)])
+
+
+def _watch(steps: Steps, reader: StoreReader) -> None:
+    """Take a new champion back where an alarm rises on it within the plan's watch.
+
+    Only alarms that could ask for a retraining count; the others inform.
+    """
+    plan = change_control.load(steps.chosen.change_control or change_control.DEFAULT)
+    reading = reader()
+    if reading is None or not plan.promotion.rollback_on_alarm:
+        return
+    now = clock.now()
+    since = now - timedelta(minutes=plan.promotion.watch_minutes)
+    for each in steps.rows.page(limit=_WATCHED):
+        if each.status != "promoted" or each.changed_at < since or "rolled_back" in each.facts:
+            continue
+        model, version = each.request.model, int(each.facts["candidate"])
+        table = tables.alarms
+        wanted = sa.select(table.c.alarm_id).where(
+            table.c.model == model,
+            table.c.version == version,
+            table.c.state.in_(_STANDING),
+            table.c.measure.in_(policy.Plan().measures),
+        )
+        with reading.connected() as connection:
+            alarm = connection.execute(wanted.limit(1)).scalar()
+        if alarm is None or steps.registry.pointer(model).version != version:
+            continue
+        reason = f"alarm {alarm} within {plan.promotion.watch_minutes:g} minutes of promotion"
+        back = steps.registry.rollback(
+            model, reason=reason, actor=ACTOR, now=now, expected=version
+        )
+        steps.rows.move(
+            each.retraining_id,
+            expected=("promoted",),
+            facts={"rolled_back": alarm},
+            now=now,
+            said=f"rolled back to version {back.ref.version}: {reason}",
+        )
+        told = {"model": model, "version": str(version), "reason": reason}
+        steps.recorder.note([records.ActionEvent(identifier(now), now, "rollback", ACTOR, told)])
+
+
+@contextmanager
+def _leadership(lock: Path, stop: threading.Event) -> Iterator[bool]:
+    """Be the one runner of this installation; two would both run the same step.
+
+    Yields False where `stop` came first.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        while not stop.is_set():
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                stop.wait(_STANDBY_SECONDS)
+                continue
+            yield True
+            return
+        yield False
+    finally:
+        os.close(descriptor)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""The public types of retrainings."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints
+
+from services.identifiers import PATTERN
+from services.retraining.rows import Retraining
+from services.schemas import Reply, Request
+
+Sentence = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+Person = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+RetrainingId = Annotated[str, StringConstraints(pattern=PATTERN)]
+
+
+class RetrainingRequest(Request):
+    """Asks for a retraining; the change-control plan says what is allowed."""
+
+    model: Annotated[str, StringConstraints(pattern="^[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?$")]
+    """The model whose champion is to be replaced."""
+    objective: Annotated[str, StringConstraints(pattern="^[a-z0-9_]{1,40}$")] = "auto"
+    """How to learn: a name that the plan allows; auto chooses by what is known about the rows."""
+    reason: Sentence
+    """Why; kept in the model's history."""
+    actor: Person = "api"
+    """Who asks."""
+    hyperparameters: dict[
+        Literal["weight", "epochs", "learning_rate", "seed"],
+        Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)],
+    ] = Field(default_factory=dict)
+    """Numbers that differ from those of the champion's recipe."""
+
+
+class ApprovalRequest(Request):
+    """What one person says about a candidate that the gate has passed."""
+
+    actor: Person
+    """Who; two approvals must come from two persons."""
+    approved: bool = True
+    """False refuses the candidate for good."""
+    reason: Sentence
+    """Why; kept with the promotion."""
+
+
+class RetrainingAccepted(Reply):
+    """A retraining was written down."""
+
+    retraining_id: RetrainingId
+    status: str
+
+
+class RetrainingEvent(Reply):
+    """One line of what happened."""
+
+    at: datetime
+    what: str
+
+
+class RetrainingReply(Reply):
+    """One retraining as it stands."""
+
+    retraining_id: RetrainingId
+    model: str
+    objective: str
+    """As asked for."""
+    reason: str
+    actor: str
+    status: Literal[
+        "queued", "running", "awaiting_approval", "promoted", "rejected", "failed", "cancelled"
+    ]
+    step: str
+    """What is being done: collect, train, export, evaluate, gate, approve, promote, ended."""
+    outcome: str
+    """Why it ended as it did; empty before."""
+    progress: dict[str, Any] | None = None
+    """Of the training: epoch, epochs, share, loss terms, seconds left; null before and after."""
+    choice: dict[str, Any] | None = None
+    """How it learns and why; null before the data were collected."""
+    candidate: int | None = None
+    """The version that was made; null before."""
+    measured: dict[str, Any] | None = None
+    """Champion and candidate on the locked set; null before the evaluation."""
+    verdict: dict[str, Any] | None = None
+    """The gate's, with every check; null before."""
+    created_at: datetime
+    changed_at: datetime
+    events: list[RetrainingEvent] = Field(default_factory=list)
+    """What happened, oldest first; only in the reply about one retraining."""
+
+
+class RetrainingList(Reply):
+    """One page of retrainings, newest first."""
+
+    items: list[RetrainingReply]
+    next: str | None
+    """Cursor of the next page; null on the last."""
+
+
+def shown(
+    found: Retraining,
+    progress: dict[str, Any] | None = None,
+    events: list[RetrainingEvent] | None = None,
+) -> RetrainingReply:
+    """Return a retraining as the public contract shows it."""
+    facts, request = found.facts, found.request
+    names = {"objective": "objective", "reason": "choice", "rows": "rows"}
+    choice = {name: facts[fact] for name, fact in names.items() if fact in facts} or None
+    return RetrainingReply(
+        retraining_id=found.retraining_id,
+        model=request.model,
+        objective=request.objective,
+        reason=request.reason,
+        actor=request.actor,
+        status=found.status,
+        step=found.step,
+        outcome=found.reason,
+        progress=progress,
+        choice=choice,
+        candidate=facts.get("candidate"),
+        measured=facts.get("measured"),
+        verdict=facts.get("verdict"),
+        created_at=found.created_at,
+        changed_at=found.changed_at,
+        events=events or [],
+    )

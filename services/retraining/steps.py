@@ -1,0 +1,458 @@
+"""The steps of a retraining: collect, train, export, evaluate, gate, approve, promote.
+
+Each may be killed anywhere and begun again: it looks at what is there before it does anything. A
+step returns None to go on, or how the retraining ends. It never raises for what can be foreseen.
+"""
+
+import logging
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from audit import change_control, gate, records
+from audit.change_control import ChangePlan
+from audit.errors import JournalUnavailableError
+from audit.gate import Technical
+from models.cards import CardFields, Lineage
+from models.errors import VersionConflictError
+from models.registry import Registry, Version
+from models.runtime import Session
+from services import baselines, settings
+from services.identifiers import identifier
+from services.images import ImageFolder
+from services.launchers import JobSpec, Key, Launcher, State
+from services.recording import Recorder
+from services.references import FIELD
+from services.retraining import bases, choosing, collecting, evaluating, files
+from services.retraining.files import Folder
+from services.retraining.rows import ACTIVE, Retraining, Rows, Status
+from services.settings import Settings
+from services.stores import StoreReader
+
+LOG = logging.getLogger("rightly.runner")
+ACTOR = "retraining"
+_ATTEMPTS = 3
+_LOOK_SECONDS = 0.2
+_SEED = 0
+
+
+class Ending(NamedTuple):
+    """How a retraining ends.
+
+    Attributes:
+        status: The final state.
+        reason: Why, in a sentence.
+    """
+
+    status: Status
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Everything that a retraining needs.
+
+    Attributes:
+        chosen: The settings.
+        rows: The record.
+        registry: Where versions are.
+        launcher: Where training runs.
+        recorder: Where promotions and verdicts are written down for the auditor.
+        now: The clock.
+    """
+
+    chosen: Settings
+    rows: Rows
+    registry: Registry
+    launcher: Launcher
+    recorder: Recorder
+    now: Callable[[], datetime]
+
+    @property
+    def all(self) -> Mapping[str, Callable[[str], Ending | None]]:
+        """The steps in their order."""
+        return {
+            "collect": self.collect,
+            "train": self.train,
+            "export": self.export,
+            "evaluate": self.evaluate,
+            "gate": self.gate,
+            "approve": self.approve,
+            "promote": self.promote,
+        }
+
+    def collect(self, retraining_id: str) -> Ending | None:
+        """Gather the data, choose how to learn, and write both down for the training process."""
+        found = self.rows.get(retraining_id)
+        champion = self.registry.champion(found.request.model)
+        plan = self._plan()
+        base = bases.base_of(champion)
+        spec = champion.card.spec
+        with_images = ImageFolder(self.chosen.images)
+        reading = StoreReader(self.chosen.store)
+        try:
+            collected = collecting.collect(
+                reading(), found.request.model, spec, with_images, base.locked
+            )
+        finally:
+            reading.close()
+        training = collecting.with_base(base.training, collected)
+        hyper = found.request.hyperparameters
+        choice = choosing.choose(
+            found.request.objective,
+            annotated=int(training.known.sum()),
+            rows=len(training),
+            right=collected.reviewed("right-reason"),
+            wrong=collected.reviewed("wrong-reason"),
+            hyperparameters=hyper,
+        )
+        reviewed = len(collected.reviewed("right-reason") + collected.reviewed("wrong-reason"))
+        plan.admit_data(
+            sources={"base": len(base.training), **collected.sources},
+            annotated=int(training.known.sum()) + reviewed,
+            actors=collected.actors,
+        )
+        here = self._folder(retraining_id)
+        for name, rows in (
+            ("training", training), ("validation", base.validation), ("locked", base.locked),
+        ):  # fmt: skip
+            here.write_set(name, rows)
+        weights = str((champion.folder / files.WEIGHTS).absolute())
+        numbers = {key: hyper[key] for key in ("epochs", "learning_rate", "seed") if key in hyper}
+        whole = {key: int(numbers[key]) for key in ("epochs", "seed") if key in numbers}
+        here.write_json(
+            "recipe.json",
+            {
+                "spec": asdict(spec),
+                "objective": choice.objective,
+                "options": dict(choice.options),
+                "good": choice.good,
+                "bad": choice.bad,
+                "training": {**bases.recipe_of(champion), **numbers, **whole},
+                "weights": weights if choice.continues else "",
+                "champion_weights": weights,
+            },
+        )
+        here.write_json(
+            "manifest.json",
+            {
+                "digest": training.digest,
+                "base": {**base.origin, "rows": len(base.training)},
+                "units": base.units.tolist(),
+                "collected": list(collected.provenance),
+                "left_out": dict(collected.left_out),
+            },
+        )
+        self._learn(
+            retraining_id,
+            {
+                "champion": champion.ref.version,
+                "dataset": training.digest,
+                "plan": plan.digest,
+                "objective": choice.objective,
+                "choice": choice.reason,
+                "rows": {"base": len(base.training), **collected.sources},
+            },
+            f"{len(training)} rows; {choice.objective}, because {choice.reason}",
+        )
+        return None
+
+    def train(self, retraining_id: str) -> Ending | None:
+        """Run the training process to its end, over as many attempts as it takes."""
+        return self._job(retraining_id, "train")
+
+    def export(self, retraining_id: str) -> Ending | None:
+        """Turn the trained weights into graphs, check them, and file them as a version."""
+        ended = self._job(retraining_id, "export")
+        if ended is not None:
+            return ended
+        found, here = self.rows.get(retraining_id), self._folder(retraining_id)
+        attempt = here.attempt(found.attempt)
+        exported = attempt / "exported"
+        champion = self.registry.version(found.request.model, int(found.facts["champion"]))
+        candidate = self.registry.add(
+            found.request.model,
+            _with_samples(exported / "version", champion),
+            self._card(found, champion, Folder(attempt), Folder(exported)),
+            now=found.created_at,
+        )
+        self._plan().admit_classifier(_kind(champion), _kind(candidate))
+        self._learn(
+            retraining_id,
+            {"candidate": candidate.ref.version, "digest": candidate.ref.digest},
+            f"filed as version {candidate.ref.version}",
+        )
+        return None
+
+    def evaluate(self, retraining_id: str) -> Ending | None:
+        """Ask champion and candidate the locked set, and let the gate judge."""
+        found, here = self.rows.get(retraining_id), self._folder(retraining_id)
+        model, facts = found.request.model, found.facts
+        versions = [
+            self.registry.version(model, int(facts[each])) for each in ("champion", "candidate")
+        ]
+        locked = here.read_set("locked")
+        units = bases.units_from(here.read_json("manifest.json")["units"])
+        sessions = []
+        for each in versions:
+            self.registry.verify(each)
+            sessions.append(Session.open(each.folder, device="cpu", threads=1))
+        before, after = (
+            evaluating.outcomes(session, locked, units, model=f"{model}@{each.ref.version}")
+            for session, each in zip(sessions, versions, strict=True)
+        )
+        slow, fast = evaluating.latencies(sessions, locked.images[0].astype("uint8"))
+        verdict = gate.decide(
+            before,
+            after,
+            Technical(
+                parity=versions[1].card.fields.parity is not None,
+                champion_milliseconds=slow,
+                candidate_milliseconds=fast,
+            ),
+            self._plan().margins,
+            seed=_SEED,
+        )
+        measured = {"before": evaluating.summary(before), "after": evaluating.summary(after)}
+        here.write_json("verdict.json", verdict.to_json())
+        self._learn(
+            retraining_id,
+            {"measured": measured, "verdict": _short(verdict.to_json())},
+            f"evaluated on {len(locked)} locked rows",
+        )
+        return None
+
+    def gate(self, retraining_id: str) -> Ending | None:
+        """End where the verdict refuses."""
+        found = self.rows.get(retraining_id)
+        verdict = found.facts["verdict"]
+        word = "passed" if verdict["passed"] else "refused"
+        reasons = "; ".join(verdict["reasons"])
+        self._note(found, "gate_result", {"verdict": word, "reasons": reasons[:2000]})
+        self._learn(retraining_id, {}, f"the gate {word}: {reasons}")
+        return None if verdict["passed"] else Ending("rejected", f"the gate refused: {reasons}")
+
+    def approve(self, retraining_id: str) -> Ending | None:
+        """Wait for as many persons as the plan asks for; one refusal ends it."""
+        needed = self._plan().approval.persons
+        while needed:
+            said = self.rows.approvals(retraining_id)
+            refused = next((each for each in said if not each.approved), None)
+            if refused is not None:
+                return Ending("rejected", f"{refused.actor} refused: {refused.reason}")
+            if len(said) >= needed:
+                names = ", ".join(each.actor for each in said)
+                self._note(self.rows.get(retraining_id), "approval", {"actors": names})
+                break
+            self.rows.move(
+                retraining_id, expected=("running",), status="awaiting_approval", now=self.now()
+            )
+            if (ended := self.cancelled(retraining_id)) is not None:
+                return ended
+            time.sleep(_LOOK_SECONDS)
+        self.rows.move(
+            retraining_id, expected=("awaiting_approval",), status="running", now=self.now()
+        )
+        return None
+
+    def promote(self, retraining_id: str) -> Ending | None:
+        """Move the champion pointer, once, and only from the champion that was compared with."""
+        found = self.rows.get(retraining_id)
+        model, facts = found.request.model, found.facts
+        champion, candidate = int(facts["champion"]), int(facts["candidate"])
+        if self._plan().digest != facts["plan"]:
+            return Ending("rejected", "the change-control plan has changed meanwhile")
+        reason = f"retraining {retraining_id}: {found.request.reason}"[:2000]
+        if not self._was_promoted(model, candidate, reason):
+            try:
+                self.registry.promote(
+                    model, candidate, reason=reason, actor=ACTOR, now=self.now(), expected=champion
+                )
+            except VersionConflictError as error:
+                return Ending("rejected", f"another champion meanwhile: {error}")
+        said = [each.actor for each in self.rows.approvals(retraining_id) if each.approved]
+        self._note(
+            found,
+            "promotion",
+            {
+                "version": str(candidate),
+                "previous": str(champion),
+                "plan": str(facts["plan"]),
+                "approved_by": ", ".join(said) or "rule",
+            },
+        )
+        return Ending("promoted", f"version {candidate} answers instead of version {champion}")
+
+    def cancelled(self, retraining_id: str) -> Ending | None:
+        """Return the end that somebody asked for, if anybody did."""
+        by = self.rows.get(retraining_id).cancelled_by
+        return None if by is None else Ending("cancelled", f"cancelled by {by}")
+
+    def finish(self, retraining_id: str, ending: Ending) -> None:
+        """Write the end down; a retraining ends once."""
+        changed = self.rows.move(
+            retraining_id,
+            expected=ACTIVE,
+            status=ending.status,
+            step="ended",
+            reason=ending.reason,
+            now=self.now(),
+            said=f"{ending.status}: {ending.reason}",
+        )
+        if changed:
+            LOG.info("%s %s: %s", retraining_id, ending.status, ending.reason)
+            self._tell_request(self.rows.get(retraining_id), ending.status)
+
+    def _job(self, retraining_id: str, verb: str) -> Ending | None:
+        """Follow a process to its end; a lost one is followed by the next attempt."""
+        counter = f"{verb}_attempt"
+        while True:
+            found = self.rows.get(retraining_id)
+            number = int(found.facts.get(counter, 1))
+            self._set_attempt(retraining_id, verb, counter, number)
+            training = number if verb == "train" else self.rows.get(retraining_id).attempt
+            key = Key(retraining_id if verb == "train" else f"{retraining_id}/{verb}", number)
+            self.launcher.submit(key, self._spec(retraining_id, verb, training))
+            state = self._follow(retraining_id, key)
+            status = self.launcher.status(key)
+            if (ended := self.cancelled(retraining_id)) is not None:
+                return ended
+            if state is State.SUCCEEDED:
+                return None
+            said = f"{verb}, attempt {number}: {state} {status.reason}".strip()
+            if state is not State.LOST or number >= _ATTEMPTS:
+                return Ending("failed", f"{said}, exit code {status.code}; see the logs")
+            self.launcher.cancel(key)  # should its shim only be late
+            self._set_attempt(retraining_id, verb, counter, number + 1, said)
+
+    def _follow(self, retraining_id: str, key: Key) -> State:
+        asked = False
+        while True:
+            state = self.launcher.status(key).state
+            if state.ended:
+                return state
+            if state is State.UNKNOWN:
+                return State.LOST  # it was submitted here, so its folder is gone
+            if not asked and self.rows.get(retraining_id).cancelled_by is not None:
+                self.launcher.cancel(key)
+                asked = True
+            time.sleep(_LOOK_SECONDS)
+
+    def _set_attempt(
+        self, retraining_id: str, verb: str, counter: str, number: int, said: str = ""
+    ) -> None:
+        self.rows.move(
+            retraining_id,
+            expected=ACTIVE,
+            attempt=number if verb == "train" else None,
+            facts={counter: number},
+            now=self.now(),
+            said=said,
+        )
+
+    def _spec(self, retraining_id: str, verb: str, attempt: int) -> JobSpec:
+        folder = str(self._folder(retraining_id).path.absolute())
+        module = "services.retraining.child"
+        return JobSpec(
+            command=[sys.executable, "-m", module, verb, folder, str(attempt)],
+            folder=str(Path(settings.__file__).parent.parent),
+            environment=settings.training_environment(),
+            limit_seconds=self.chosen.training_seconds,
+        )
+
+    def _card(
+        self, found: Retraining, champion: Version, attempt: Folder, exported: Folder
+    ) -> CardFields:
+        """Return what the candidate's card says: whence, how, and how near torch."""
+        here = self._folder(found.retraining_id)
+        recipe = here.read_json("recipe.json")
+        manifest = here.read_json("manifest.json")
+        trained = attempt.read_json(files.TRAINED)
+        base = {key: value for key, value in manifest["base"].items() if key != "rows"}
+        held = here.read_set("validation")
+        measured = {f"validation_{k}": round(v, 4) for k, v in trained["validation"].items()}
+        stated = baselines.measure(
+            exported.path / "version",
+            held.images.astype(np.uint8),
+            held.masks(np.arange(len(held)))[0],
+        )
+        return CardFields(
+            measures={**measured, FIELD: stated},
+            lineage=Lineage(
+                parent=champion.ref.digest,
+                dataset=manifest["digest"],
+                recipe={
+                    "objective": recipe["objective"],
+                    "options": recipe["options"],
+                    "training": recipe["training"],
+                    **base,
+                    "retraining": found.retraining_id,
+                    "collected": len(manifest["collected"]),
+                    "plan": found.facts["plan"],
+                    "provenance": trained["provenance"],
+                },
+                seeds=(int(recipe["training"].get("seed", 0)),),
+            ),
+            parity=exported.read_json("parity.json"),
+            note=f"Retrained by {recipe['objective']}: {found.request.reason}"[:500],
+        )
+
+    def _was_promoted(self, model: str, candidate: int, reason: str) -> bool:
+        """Whether this very retraining has moved the pointer before it was killed."""
+        return any(
+            move.version == candidate and move.reason == reason and move.actor == ACTOR
+            for move in self.registry.history(model)
+        )
+
+    def _learn(self, retraining_id: str, facts: Mapping[str, Any], said: str) -> None:
+        self.rows.move(retraining_id, expected=ACTIVE, facts=facts, now=self.now(), said=said)
+
+    def _tell_request(self, found: Retraining, status: str) -> None:
+        request = found.key or found.retraining_id
+        self._note(found, "run", {"request_id": request, "status": status})
+
+    def _note(self, found: Retraining, action: Any, details: Mapping[str, str]) -> None:  # noqa: ANN401 - one of a record's literals
+        """Write an action down for the auditor; a full disk must not end a retraining."""
+        now = self.now()
+        told = {"retraining_id": found.retraining_id, "model": found.request.model, **details}
+        try:
+            self.recorder.note(
+                [records.ActionEvent(identifier(now), now, action, found.request.actor, told)]
+            )
+        except JournalUnavailableError:
+            LOG.exception("%s of %s is not in the audit trail", action, found.retraining_id)
+
+    def _plan(self) -> ChangePlan:
+        return change_control.load(self.chosen.change_control or change_control.DEFAULT)
+
+    def _folder(self, retraining_id: str) -> Folder:
+        return Folder(self.chosen.retrainings / retraining_id)
+
+
+def _kind(version: Version) -> dict[str, Any]:
+    spec = version.card.spec
+    return {"architecture": spec.architecture, "head": spec.head, "classes": spec.classes}
+
+
+def _with_samples(folder: Path, champion: Version) -> Path:
+    """Let the champion's sample images travel on."""
+    source, target = champion.folder / "samples", folder / "samples"
+    if source.is_dir() and not target.is_dir():
+        draft = target.with_name(".samples")
+        shutil.rmtree(draft, ignore_errors=True)
+        shutil.copytree(source, draft)
+        draft.replace(target)
+    return folder
+
+
+def _short(verdict: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the verdict as REST shows it: the checks without the margins' table."""
+    names = ("passed", "champion", "candidate", "dataset", "observations", "reasons", "checks")
+    return {name: verdict[name] for name in names}

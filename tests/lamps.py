@@ -1,0 +1,139 @@
+"""A data set that is learnt in a second, and a registry whose champion has learnt it."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic, sleep
+
+import numpy as np
+from PIL import Image
+
+from audit import change_control
+from models import export
+from models.cards import CardFields, Lineage
+from models.registry import Registry, Version
+from models.training import recipes, running
+from services import settings
+from services.retraining.rows import Request, Retraining, Rows, connect
+from services.settings import Settings
+
+MODEL = "lamp"
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+LENIENT = {
+    **dict.fromkeys(
+        ("accuracy", "class_accuracy", "group_accuracy", "reliance_floor", "recall"), 1.0
+    ),
+    **dict.fromkeys(("excess", "uniform", "calibration"), 1.0),
+    "latency_ratio": 1000.0,
+    "latency_milliseconds": 1e6,
+    "fewest": 1,
+}
+
+
+def data_set(root: Path) -> Path:
+    """Bright and dark images with a manifest, regions and groups."""
+    root.mkdir()
+    draw = np.random.default_rng(0)
+    lines = ["path,label,region,split,group"]
+    region = np.zeros((28, 28), np.uint8)
+    region[6:22, 6:22] = 255
+    Image.fromarray(region).save(root / "region.png")
+    for number in range(72):
+        label = "bright" if number % 2 else "dark"
+        base = 120 if number % 2 else 0
+        pixels = draw.integers(base, base + 100, (28, 28, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(root / f"{number}.png")
+        split = "train" if number < 24 else "val" if number < 32 else "test"
+        group = "even" if number % 4 < 2 else "odd"
+        lines.append(f"{number}.png,{label},region.png,{split},{group}")
+    (root / "manifest.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def champion(home: Path, *, epochs: int = 1) -> tuple[Registry, Version]:
+    """Train, export, file and promote a first version, as the command line does."""
+    content = {
+        "data": str(data_set(home / "set")),
+        "training": {"epochs": epochs, "batch_size": 8, "criterion": "last"},
+    }
+    trained = running.run(recipes.parse(content))
+    registry = Registry(home / "registry")
+    draft = home / "draft"
+    parity = export.export(
+        trained.classifier, draft, samples=trained.splits["val"].images.astype(np.uint8)
+    )
+    fields = CardFields(
+        lineage=Lineage(
+            dataset=trained.splits["train"].digest, recipe=trained.recipe.to_mapping()
+        ),
+        parity=parity.to_mapping(),
+    )
+    version = registry.add(MODEL, draft, fields, now=NOW)
+    registry.promote(MODEL, 1, reason="the first one", actor="test", now=NOW)
+    return registry, version
+
+
+def plan(home: Path, *, by: str = "rule", **margins: float) -> Path:
+    """A plan of our own: the default's rules, other margins."""
+    chosen = asdict(change_control.load().margins) | LENIENT | margins
+    text = change_control.DEFAULT.read_text().split("[margins]")[0]
+    text = text.replace('by = "rule"', f'by = "{by}"')
+    table = "".join(f"{name} = {value}\n" for name, value in chosen.items())
+    path = home / "plan.toml"
+    path.write_text(f"{text}[margins]\n{table}")
+    return path
+
+
+class Loop:
+    """A runner process of our own, and the record that it works on."""
+
+    def __init__(self, chosen: Settings) -> None:
+        self.settings = chosen
+        self.rows: Rows = connect(chosen.retraining_store)
+        self.process: subprocess.Popen[bytes] | None = None
+        self.log = chosen.home / "runner.log"
+
+    def start(self) -> None:
+        environment = settings.serving_environment(self.settings)
+        with self.log.open("ab") as sink:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "services.retraining.runner"],
+                env={**environment, "PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"},
+                stdout=sink,
+                stderr=sink,
+            )
+
+    def kill(self) -> None:
+        """Kill -9, as a machine does that has no memory left."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+
+    def ask(self, name: str, *, key: str | None = None, **numbers: float) -> str:
+        request = Request(MODEL, "auto", "a test", "test", hyperparameters=numbers)
+        return self.rows.add(name, request, key=key, now=NOW).retraining_id
+
+    def until(
+        self, name: str, holds: Callable[[Retraining], bool], seconds: float = 120.0
+    ) -> Retraining:
+        end = monotonic() + seconds
+        while not holds(found := self.rows.get(name)):
+            assert monotonic() < end, f"{found}\n{self.log.read_text()}"
+            sleep(0.02)
+        return found
+
+    def ended(self, name: str) -> Retraining:
+        return self.until(name, lambda found: found.ended)
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
