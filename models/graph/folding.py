@@ -36,6 +36,8 @@ def fold_batch_norms(network: Network, images: Tensor, *, keep: str = "") -> Net
         images: One batch the network accepts, used to see which module feeds which.
         keep: Dotted name of a module whose own output somebody reads; it is not touched.
     """
+    if not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
+        return frozen(network)
     reference = frozen(network).double()
     pairs = _pairs(reference, images.double(), keep)
     folded = frozen(network).double()
