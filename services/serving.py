@@ -1,6 +1,7 @@
 """The command lines of what serves: the gateway, and auditor and runner beside it."""
 
 import sys
+from importlib.util import find_spec
 
 from services.settings import Settings
 
@@ -16,5 +17,7 @@ def gateway(chosen: Settings) -> list[str]:
 def companions(chosen: Settings) -> list[list[str]]:
     """Return the command lines of what runs beside the gateway."""
     audited = chosen.auditor and chosen.recording != "off"
-    beside = [("services.auditor", audited), ("services.retraining.runner", chosen.runner)]
+    # A serving image cannot train; there the runner is a container of its own, `rightly work`.
+    trains = chosen.runner and find_spec("torch") is not None
+    beside = [("services.auditor", audited), ("services.retraining.runner", trains)]
     return [[sys.executable, "-m", module] for module, wanted in beside if wanted]

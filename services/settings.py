@@ -107,7 +107,8 @@ class Settings(BaseModel):
     probe_share: float = Field(default=0.05, ge=0, le=1)
     """Share of the answers with a region and an image whose reliance on the rest is probed."""
     runner: bool = True
-    """Whether `rightly serve` and `up` start the runner of retrainings beside the gateway."""
+    """Whether `rightly serve` and `up` start the runner of retrainings beside the gateway, where
+    what training needs is installed."""
     retrainings: Path = Field(default_factory=lambda known: known["home"] / "retrainings")
     """Folder of data, checkpoints and logs of retrainings, on a local disk. Default:
     `retrainings` in `home`."""

@@ -1,0 +1,165 @@
+"""What the runner does between retrainings: takes requests up, and takes champions back."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from audit import records
+from services import clock, serving
+from services.identifiers import identifier
+from services.recording import Recorder
+from services.retraining import runner
+from services.retraining.rows import Request
+from services.retraining.steps import Steps
+from services.settings import Settings
+from services.stores import StoreReader
+from tests import stores
+from tests.served import MODEL, registry_of_colours
+
+
+class Kept:
+    """A journal that keeps what is written to it."""
+
+    def __init__(self) -> None:
+        self.events: list[records.Entry] = []
+
+    def append(self, entries: list[bytes]) -> None:
+        self.events += [records.from_bytes(each) for each in entries]
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@dataclass
+class Place:
+    steps: Steps
+    store: stores.Store
+    journal: Kept
+
+    def look(self, what: object) -> None:
+        reader = StoreReader(self.store.url)
+        try:
+            what(self.steps, reader)
+        finally:
+            reader.close()
+
+    def promoted(self, version: int) -> str:
+        """A retraining that has just made this version the champion."""
+        now = clock.now()
+        name = identifier(now)
+        request = Request(MODEL, "auto", "an alarm", "ann")
+        self.steps.rows.add(name, request, key=None, now=now)
+        self.steps.rows.move(
+            name,
+            expected=("queued",),
+            status="promoted",
+            facts={"candidate": version},
+            now=now,
+        )
+        self.steps.registry.promote(MODEL, version, reason="it", actor="retraining", now=now)
+        return name
+
+    def alarm(self, version: int, measure: str) -> None:
+        now = clock.now()
+        self.store.add(
+            records.AlarmEvent(
+                event_id=identifier(now),
+                event_time=now,
+                alarm_id=f"alarm-{measure}-{version}",
+                model=MODEL,
+                version=version,
+                measure=measure,
+                class_label="7",
+                side="low",
+                source="client",
+                state="alarm",
+                evidence={"observations": 70.0, "value": 3.0, "threshold": 2.0},
+                actor="auditor",
+            )
+        )
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    registry = registry_of_colours(tmp_path, 10.0, 5.0)
+    chosen = Settings(home=tmp_path, registry=registry.root, recording="off")
+    steps, journal = runner.connect_steps(chosen), Kept()
+    object.__setattr__(steps, "recorder", Recorder(journal, b"key"))
+    store = stores.make(chosen.store, tmp_path)
+    yield Place(steps, store, journal)
+    store.ledger.engine.dispose()
+    steps.rows.engine.dispose()
+
+
+def test_an_alarm_on_a_new_champion_takes_it_back_once(place: Place) -> None:
+    name = place.promoted(2)
+    place.look(runner._watch)
+    assert place.steps.registry.pointer(MODEL).version == 2
+
+    place.alarm(2, "activation_recall")
+    place.look(runner._watch)
+    assert place.steps.registry.pointer(MODEL).version == 1
+    assert place.steps.rows.get(name).facts["rolled_back"] == "alarm-activation_recall-2"
+    assert [each.action for each in place.journal.events] == ["rollback"]
+
+    now = clock.now()
+    place.steps.registry.promote(MODEL, 2, reason="still", actor="ann", now=now)
+    place.look(runner._watch)
+    assert place.steps.registry.pointer(MODEL).version == 2  # a person's word is the last
+
+
+@pytest.mark.parametrize(("version", "measure"), [(2, "strangeness"), (1, "activation_recall")])
+def test_alarms_that_only_inform_or_are_of_another_version_move_nothing(
+    place: Place, version: int, measure: str
+) -> None:
+    place.promoted(2)
+    place.alarm(version, measure)
+    place.look(runner._watch)
+
+    assert place.steps.registry.pointer(MODEL).version == 2
+
+
+def test_open_requests_become_one_retraining_and_are_told_so(place: Place) -> None:
+    now = clock.now()
+    asked = [
+        records.RequestEvent(
+            event_id=identifier(now + timedelta(seconds=number)),
+            event_time=now,
+            request_id=f"request-{number}",
+            model=model,
+            origin="policy",
+            actor="policy",
+            reason="alarms",
+        )
+        for number, model in enumerate((MODEL, MODEL, "absent"))
+    ]
+    place.store.add(*asked)
+    for _ in range(3):
+        place.look(runner._take_requests)
+    made = place.steps.rows.page()
+    told = {each.details["request_id"]: each.details["status"] for each in place.journal.events}
+
+    assert [(each.key, each.request.origin) for each in made] == [("request-0", "policy")]
+    assert told["request-0"] == "queued"
+    assert told["request-2"] == "rejected"
+    assert "request-1" not in told
+
+
+def test_the_runner_runs_beside_the_gateway_unless_told_otherwise() -> None:
+    beside = [each[-1] for each in serving.companions(Settings())]
+    alone = [each[-1] for each in serving.companions(Settings(runner=False))]
+
+    assert beside == ["services.auditor", "services.retraining.runner"]
+    assert alone == ["services.auditor"]
+
+
+def test_the_runner_itself_does_not_load_torch() -> None:
+    code = "import services.retraining.runner, sys; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+
+    assert done.stdout.strip() == "False"
