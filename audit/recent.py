@@ -26,8 +26,8 @@ POINTS = 24  # of a trend
 # Measure → the measure that holds its chance level.
 CHANCES: Mapping[str, str] = {"activation_recall": "recall_chance", "relevance_mass": "chance"}
 LEVEL = 0.95
-# Share of the interventions on what is irrelevant that changed the answer.
-RELIANCE = "flip"
+# How often an answer follows the surroundings of another image once they are swapped in.
+RELIANCE = "directed_flip"
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ MEASURES = {
     "activation_recall": "Activation Recall",
     "relevance_mass": "Relevance mass",
     "confidence": "Confidence",
-    "flip": "Answers that change",
+    "flip": "Share of changed answers",
     "directed_flip": "Shortcut reliance",
     "strangeness": "Strangeness",
 }

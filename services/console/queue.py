@@ -87,6 +87,6 @@ def _interest(each: Unreviewed, counts: Counter[str]) -> Interest:
     return Interest(
         uncertainty=sampling.uncertainty(record.probabilities.array()),
         outside=0.0 if mass is None else min(1.0, max(0.0, 1.0 - mass)),
-        flip=each.measures.get(recent.RELIANCE, 0.0),
+        flip=each.measures.get("flip", 0.0),
         rarity=sampling.rarity(record.decided.label, counts),
     )
