@@ -221,6 +221,11 @@ class Rows:
             raise UnknownRetrainingError(f"no retraining {retraining_id!r}")
         return found[0]
 
+    def knows(self, retraining_id: str) -> bool:
+        """Whether there is a retraining of that id."""
+        wanted = sa.select(_retrainings).where(_retrainings.c.retraining_id == retraining_id)
+        return bool(self._select(wanted))
+
     def active(self, model: str) -> Retraining | None:
         """Return the model's active retraining, if any."""
         table = _retrainings

@@ -205,8 +205,8 @@ def _take_requests(steps: Steps, reader: StoreReader) -> None:
     with reading.connected() as connection:
         waiting = connection.execute(wanted).all()
     for row in waiting:
-        if steps.rows.active(row.model) is not None:
-            continue  # answered by the one under way, or asked again when it has ended
+        if steps.rows.active(row.model) is not None or steps.rows.knows(row.request_id):
+            continue  # answered by the one under way; or asked for by a person, over REST
         request = Request(row.model, "auto", row.reason, row.actor, row.origin)
         plan = change_control.load(steps.chosen.change_control or change_control.DEFAULT)
         now = clock.now()

@@ -415,7 +415,8 @@ class Steps:
         self.rows.move(retraining_id, expected=ACTIVE, facts=facts, now=self.now(), said=said)
 
     def _tell_request(self, found: Retraining, status: str) -> None:
-        request = found.key or found.retraining_id
+        by_person = found.request.origin == "person" or found.key is None
+        request = str(found.retraining_id if by_person else found.key)
         self._note(found, "run", {"request_id": request, "status": status})
 
     def _note(self, found: Retraining, action: Any, details: Mapping[str, str]) -> None:  # noqa: ANN401 - one of a record's literals

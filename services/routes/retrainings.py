@@ -140,7 +140,7 @@ def _request_event(made: Retraining) -> records.RequestEvent:
     return records.RequestEvent(
         event_id=identifier(now),
         event_time=now,
-        request_id=made.key or made.retraining_id,
+        request_id=made.retraining_id,
         model=made.request.model,
         origin="person",
         actor=made.request.actor,

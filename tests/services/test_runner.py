@@ -150,6 +150,25 @@ def test_open_requests_become_one_retraining_and_are_told_so(place: Place) -> No
     assert "request-1" not in told
 
 
+def test_a_request_that_a_person_made_over_rest_is_not_made_again(place: Place) -> None:
+    name, now = place.promoted(2), clock.now()
+    place.store.add(
+        records.RequestEvent(
+            event_id=identifier(now),
+            event_time=now,
+            request_id=name,
+            model=MODEL,
+            origin="person",
+            actor="ann",
+            reason="an alarm",
+        )
+    )
+    place.look(runner._take_requests)
+
+    assert [each.retraining_id for each in place.steps.rows.page()] == [name]
+    assert place.journal.events == []
+
+
 def test_the_runner_runs_beside_the_gateway_unless_told_otherwise() -> None:
     beside = [each[-1] for each in serving.companions(Settings())]
     alone = [each[-1] for each in serving.companions(Settings(runner=False))]
