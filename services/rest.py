@@ -9,9 +9,11 @@ from typing import cast
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import Match
 
 from services import openapi, wiring
 from services.console import pages
@@ -94,6 +96,16 @@ async def _gone(_: Request, __: Exception) -> Response:
     return problem(HTTPStatus.BAD_REQUEST, "the client left before its request was complete")
 
 
-async def _http(_: Request, error: Exception) -> Response:
+async def _http(request: Request, error: Exception) -> Response:
     refused = cast("HTTPException", error)
-    return problem(refused.status_code, str(refused.detail), headers=refused.headers)
+    headers = dict(refused.headers or {})
+    if refused.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (methods := _methods(request)):
+        headers["Allow"] = ", ".join(methods)
+    return problem(refused.status_code, str(refused.detail), headers=headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """Return the methods of every route of a path; the router names the first route's only."""
+    routes = [each for router in ROUTERS for each in router.routes if isinstance(each, APIRoute)]
+    here = [each for each in routes if each.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for each in here for method in each.methods or ()})

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from openapi_spec_validator import validate
+from starlette.requests import Request
 from starlette.routing import Route
 
 from services import openapi, rest
@@ -78,3 +79,9 @@ def test_no_name_is_missing(document) -> None:
 def test_the_copy_in_docs_is_up_to_date(document) -> None:
     """Write it anew with `python -c "from services import rest; rest.write_document()"`."""
     assert json.loads(COPY.read_text("utf-8")) == openapi.published(document)
+
+
+def test_a_method_that_a_path_does_not_know_is_told_all_that_it_knows(application) -> None:
+    scope = {"type": "http", "path": "/v1/retrainings", "method": "OPTIONS", "headers": []}
+
+    assert rest._methods(Request(scope)) == ["GET", "POST"]
