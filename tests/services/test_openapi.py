@@ -81,7 +81,7 @@ def test_the_copy_in_docs_is_up_to_date(document) -> None:
     assert json.loads(COPY.read_text("utf-8")) == openapi.published(document)
 
 
-def test_a_method_that_a_path_does_not_know_is_told_all_that_it_knows(application) -> None:
+def test_a_method_that_a_path_does_not_know_is_told_all_that_it_knows() -> None:
     scope = {"type": "http", "path": "/v1/retrainings", "method": "OPTIONS", "headers": []}
 
     assert rest._methods(Request(scope)) == ["GET", "POST"]
