@@ -1,6 +1,6 @@
 """How early the detectors find a change, and how rarely they lie, beside what others would use.
 
-    python benchmarks/detection.py [--quick] [--json] [--seed N]
+    python benchmarks/detection.py [--quick] [--json FILE] [--seed N]
 
 Activation recall is Beta distributed (mean 0.6, concentration 10); every replicate draws its own
 reference of 1,000, so that the error of the reference is part of the false-alarm rate. Peers that
@@ -8,12 +8,12 @@ reset themselves after an alarm count every alarm; ours begin again with nothing
 """
 
 import argparse
-import json
 import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+import flat
 from detecting import figures, situations, streams
 from detecting.figures import RUN_LENGTH, THRESHOLD
 
@@ -44,24 +44,18 @@ def main() -> int:
     """Run everything, print it, and answer whether every target is met."""
     parser = argparse.ArgumentParser(description="False alarms and delays of the detectors.")
     parser.add_argument("--quick", action="store_true", help="smaller, under two minutes")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    flat.add_argument(parser)
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
     size = figures.QUICK if asked.quick else figures.FULL
     table = figures.rows(size, asked.seed)
     extra = measure_situations(asked.seed, quick=asked.quick)
     targets = judge(table[0], extra)
-    if asked.json:
-        result = {
-            "rows": [asdict(row) for row in table],
-            **extra,
-            "targets": [{**asdict(target), "met": target.met} for target in targets],
-        }
-        print(json.dumps(result, default=asdict))
-    else:
-        print_table(table)
-        print_situations(extra)
-        print_targets(targets)
+    print_table(table)
+    print_situations(extra)
+    print_targets(targets)
+    judged = [{**asdict(target), "met": target.met} for target in targets]
+    flat.write(asked.json, {"rows": table, **extra, "targets": judged})
     return 0 if all(target.met for target in targets) else 1
 
 

@@ -11,7 +11,6 @@ pretrained ones would take as long. LRP is left out of the second graph and meas
 """
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -19,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import flat
 import numpy as np
 import torch
 from captum.attr import LayerGradCam, Saliency
@@ -72,7 +72,7 @@ def main() -> int:
     """Measure, print the table, and answer whether every target is met."""
     parser = argparse.ArgumentParser(description="What an explanation costs.")
     parser.add_argument("--quick", action="store_true", help="fewer rounds, under two minutes")
-    parser.add_argument("--json", type=Path, help="write one flat object of figures here")
+    flat.add_argument(parser)
     asked = parser.parse_args()
     torch.set_num_threads(THREADS)
     print(
@@ -88,8 +88,7 @@ def main() -> int:
             show(name, batch, medians, ratios)
     missed = misses(figures)
     print("\nall targets met" if not missed else "\nnot met: " + ", ".join(missed))
-    if asked.json:
-        asked.json.write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n")
+    flat.write(asked.json, figures)
     return 1 if missed else 0
 
 

@@ -1,6 +1,6 @@
 """Does changing the irrelevant part tell a shortcut model from a clean one? On real images.
 
-    RIGHTLY_DATA=… python benchmarks/interventions.py [--quick] [--json] [--seed N]
+    RIGHTLY_DATA=… python benchmarks/interventions.py [--quick] [--json FILE] [--seed N]
 
 Chest X-rays and skin lesions with a coloured disc planted beside the region. A shortcut model
 learnt from images where only one class has the disc, a clean one where a coin decided. Both have
@@ -10,12 +10,12 @@ means clean of the disc: what else the surroundings tell, a clean model may well
 """
 
 import argparse
-import json
 import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import flat
 import numpy as np
 from intervening import heads, scenes
 from intervening.heads import Features, Floats, Head
@@ -75,7 +75,7 @@ def main() -> int:
     """Run everything, print it, and answer whether every target is met."""
     parser = argparse.ArgumentParser(description="Interventions against heatmaps.")
     parser.add_argument("--quick", action="store_true", help="fewer models and images")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    flat.add_argument(parser)
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
     root = Path(os.environ.get("RIGHTLY_DATA", "../shared/data"))
@@ -87,11 +87,9 @@ def main() -> int:
         task.name: run(root, task, seed=asked.seed, models=8 if asked.quick else 20)
         for task in tasks
     }
-    if asked.json:
-        print(json.dumps(results))
-    else:
-        for name, result in results.items():
-            show(name, result)
+    for name, result in results.items():
+        show(name, result)
+    flat.write(asked.json, results)
     return 0 if all(all(each["targets"].values()) for each in results.values()) else 1
 
 

@@ -1,6 +1,6 @@
 """Which way of learning from explanations works: every method, its controls, several tasks.
 
-    python benchmarks/retraining.py [--quick] [--json] [--task A-digits …] [--main] [--seeds 3]
+    python benchmarks/retraining.py [--quick] [--json FILE] [--task C …] [--main] [--seeds 3]
 
 Every cell (method × task × seed) is a small file below benchmarks/results/retraining with its
 recipe, versions and seconds; what is there is not computed again, so an interrupted run goes on
@@ -15,13 +15,12 @@ what a step of each method costs on ResNet-18 instead.
 """
 
 import argparse
-import json
 import os
 import sys
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 
+import flat
 import torch
 from relearning import cells, cost, tables
 from relearning.methods import chosen
@@ -39,7 +38,7 @@ def main() -> int:
     asked = _arguments()
     torch.set_num_threads(1)
     if asked.cost:
-        return _cost(quick=asked.quick, as_json=asked.json)
+        return _cost(quick=asked.quick, file=asked.json)
     data = Path(os.environ.get("RIGHTLY_DATA", "../shared/data"))
     with tempfile.TemporaryDirectory() as passing:
         folder = Path(passing) if asked.quick else asked.results
@@ -48,9 +47,7 @@ def main() -> int:
             table = _task(task, asked, folder, data)
             if table:
                 found[task] = table
-    if asked.json:
-        print(json.dumps({task: [asdict(row) for row in table] for task, table in found.items()}))
-        return 0
+    flat.write(asked.json, found)
     for task, table in found.items():
         print(*tables.lines(f"{task}: {TASKS[task].title}", TASKS[task].judged, table), sep="\n")
     return 0
@@ -59,7 +56,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Every way of learning from explanations.")
     parser.add_argument("--quick", action="store_true", help="small, about two minutes")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    flat.add_argument(parser)
     parser.add_argument("--cost", action="store_true", help="step cost on ResNet-18 only")
     parser.add_argument("--task", action="append", choices=sorted(TASKS), help="repeatable")
     parser.add_argument("--main", action="store_true", help="the short list of methods")
@@ -70,15 +67,13 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _cost(*, quick: bool, as_json: bool) -> int:
+def _cost(*, quick: bool, file: Path | None) -> int:
     """Print step costs beside what was promised; answer whether every promise is kept."""
     found = cost.factors(side=64 if quick else 224, batch=8 if quick else 32, rounds=3)
-    if as_json:
-        print(json.dumps(found))
-    else:
-        for name, factor in found.items():
-            limit = cost.LIMITS.get(name)
-            print(f"{name:20}{factor:6.2f} x ERM{'' if limit is None else f'  (at most {limit})'}")
+    for name, factor in found.items():
+        limit = cost.LIMITS.get(name)
+        print(f"{name:20}{factor:6.2f} x ERM{'' if limit is None else f'  (at most {limit})'}")
+    flat.write(file, found)
     return int(any(found[name] > limit for name, limit in cost.LIMITS.items()))
 
 

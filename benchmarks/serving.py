@@ -1,6 +1,6 @@
 """How much of the bare ONNX session reaches the client, beside the obvious alternative.
 
-    python benchmarks/serving.py [--quick] [--json] [--threads N]
+    python benchmarks/serving.py [--quick] [--json FILE] [--threads N]
 
 One ResNet-18 (224 px, JPEG in, ten classes and a Grad-CAM out) is measured on this machine in
 rounds, each of which runs every contestant once, so that what else happens here hits all alike:
@@ -24,11 +24,12 @@ import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import flat
 from loading import servers
 
 CONCURRENCY = 2
@@ -62,7 +63,7 @@ def main() -> int:
     """Measure, print, and answer whether every target is met."""
     parser = argparse.ArgumentParser(description="Throughput and latency over HTTP.")
     parser.add_argument("--quick", action="store_true", help="smaller, under two minutes")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    flat.add_argument(parser)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     asked = parser.parse_args()
     size = QUICK if asked.quick else FULL
@@ -71,11 +72,8 @@ def main() -> int:
         contestants = _contestants(root, stack, size, asked.threads)
         rows = _measured(contestants, size.rounds)
     targets = _judged(rows, size)
-    if asked.json:
-        result = {"size": asdict(size), "threads": asked.threads, "rows": rows, "targets": targets}
-        print(json.dumps(result))
-    else:
-        _show(rows, targets)
+    _show(rows, targets)
+    flat.write(asked.json, {"threads": asked.threads, "rows": rows, "targets": targets})
     return 0 if all(each["met"] for each in targets) else 1
 
 

@@ -92,17 +92,20 @@ def test_judgement_can_fail(parts) -> None:
 
 @pytest.mark.data
 @pytest.mark.slow
-def test_interventions_tell_a_shortcut_model_from_a_clean_one() -> None:
+def test_interventions_tell_a_shortcut_model_from_a_clean_one(tmp_path: Path) -> None:
+    written = tmp_path / "figures.json"
     if not (Path(os.environ.get("RIGHTLY_DATA", "../shared/data")) / "cxr").is_dir():
         pytest.skip("RIGHTLY_DATA does not point to the real images")
     pytest.importorskip("efficientnet_lite_pytorch", reason="needs the imagenet extra")
     done = subprocess.run(
-        [sys.executable, "benchmarks/interventions.py", "--quick", "--json"],
+        [sys.executable, "benchmarks/interventions.py", "--quick", "--json", str(written)],
         check=True,
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": "."},
     )
-    (result,) = json.loads(done.stdout).values()
+    met = [value for name, value in json.loads(written.read_text()).items() if ".targets." in name]
 
-    assert all(result["targets"].values())
+    assert "AUC" in done.stdout
+    assert met
+    assert all(met)

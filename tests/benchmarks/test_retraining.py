@@ -22,13 +22,14 @@ def benchmark(*arguments: str, results: Path) -> subprocess.CompletedProcess[str
 @pytest.mark.slow
 def test_a_cell_is_computed_once_and_carries_its_recipe(tmp_path: Path) -> None:
     asked = ("--task", "D6", "--seeds", "1", "--method", "ERM", "--method", "RRR")
-    first = benchmark(*asked, "--json", results=tmp_path)
-    again = benchmark(*asked, "--json", results=tmp_path)
+    first = benchmark(*asked, "--json", str(tmp_path / "first.json"), results=tmp_path)
+    again = benchmark(*asked, "--json", str(tmp_path / "again.json"), results=tmp_path)
     cells = [json.loads(path.read_text()) for path in sorted((tmp_path / "D6").glob("*.json"))]
 
     assert "RRR, seed 0" in first.stderr
     assert again.stderr == ""
-    assert json.loads(first.stdout) == json.loads(again.stdout)
+    assert first.stdout == again.stdout
+    assert (tmp_path / "first.json").read_text() == (tmp_path / "again.json").read_text()
     assert [each["method"] for each in cells] == ["ERM", "RRR"]
     assert cells[1]["recipe"]["options"] == {"weight": 10.0}
     assert cells[1]["recipe"]["config"]["criterion"] == "last"
