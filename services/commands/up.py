@@ -1,6 +1,9 @@
 """`rightly up`: from an empty folder to an answering server in one command."""
 
 import sys
+from typing import Annotated
+
+import typer
 
 from services import clock, settings, supervision
 from services.commands import terminal
@@ -14,14 +17,25 @@ from services.commands.serving import (
     run_gateway,
 )
 
+OnlyChampion = Annotated[
+    bool, typer.Option("--only-champion", help="End once there is a champion, without serving.")
+]
 
-def up(*, host: Host = None, port: Port = None, workers: Workers = None) -> None:
+
+def up(
+    *,
+    host: Host = None,
+    port: Port = None,
+    workers: Workers = None,
+    only_champion: OnlyChampion = False,
+) -> None:
     """Serve, after training the small default model if there is no model yet."""
     from models.registry import Registry
     from services import embedded
 
     chosen = chosen_settings(host, port, workers)
-    check_free(chosen)
+    if not only_champion:
+        check_free(chosen)
     registry = Registry(chosen.registry)
     if chosen.default_model == embedded.NAME:
         with terminal.progress() as report:
@@ -29,6 +43,8 @@ def up(*, host: Host = None, port: Port = None, workers: Workers = None) -> None
     else:
         version = registry.champion(chosen.default_model)
     terminal.say(f"[bold]{version.ref.name}[/] version {version.ref.version} is the champion")
+    if only_champion:
+        return
     if "torch" in sys.modules:  # its memory would stay taken for as long as the server runs
         supervision.become(
             [sys.executable, "-m", "services.cli", "serve"],

@@ -110,6 +110,16 @@ def test_up_says_which_models_there_are(home: Path, monkeypatch: pytest.MonkeyPa
     assert "no model 'absent'; there are tiny" in result.output
 
 
+def test_up_may_end_once_there_is_a_champion(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RIGHTLY_HOME", str(home))
+    monkeypatch.setenv("RIGHTLY_DEFAULT_MODEL", "tiny")
+
+    result = CliRunner().invoke(cli.app, ["up", "--only-champion"])
+
+    assert result.exit_code == 0
+    assert "tiny version 1 is the champion" in result.output
+
+
 def test_a_port_that_is_taken_is_said_in_one_line(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
