@@ -30,10 +30,12 @@ class Estimate:
     level: float
 
 
-def wilson(successes: int, observations: int, *, level: float = 0.95) -> Estimate:
+def wilson(successes: float, observations: int, *, level: float = 0.95) -> Estimate:
     """Return a share with Wilson's score interval.
 
     Holds its level near 0 and 1 and for few observations, where the textbook interval collapses.
+    `successes` may be a sum of shares in [0, 1]: they vary less than successes, so it is wide
+    enough.
 
     Raises:
         ValueError: If there is no observation, or more successes than observations.

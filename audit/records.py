@@ -21,6 +21,11 @@ RegionSource: TypeAlias = Literal["client", "segmenter", "template", "reviewer"]
 Stream: TypeAlias = Literal["live", "drill"]
 Verdict: TypeAlias = Literal["right-reason", "wrong-reason", "wrong-class", "unsure", "bad-image"]
 Side: TypeAlias = Literal["low", "high"]
+# "second": by another person, who has not seen what the first said; "adjudication": who has.
+ReadingKind: TypeAlias = Literal["first", "second", "adjudication"]
+Exemplar: TypeAlias = Literal["good", "bad", ""]
+# What a reviewer began to draw with: a region that somebody else knew, or the heatmap itself.
+Basis: TypeAlias = Literal["client", "segmenter", "template", "heatmap", ""]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +152,8 @@ class RegionEvent:
         actor: Who says so.
         stratum: Why a reviewer saw it: only regions of the "random" stratum, and those of sources
             that see every answer ("all"), feed detectors.
+        basis: What was accepted or amended; "" for a region drawn freely. One that began as the
+            heatmap feeds no detector: it would agree with itself.
     """
 
     event_id: str
@@ -155,6 +162,7 @@ class RegionEvent:
     region: RegionEvidence
     actor: str
     stratum: str = "all"
+    basis: Basis = ""
     subject: str | None = None
     kind: ClassVar[str] = "region"
 
@@ -173,6 +181,10 @@ class ReviewEvent:
         inclusion: Probability with which the item entered the queue, in (0, 1].
         blind: Whether the verdict came before prediction and heatmap were shown.
         seconds: How long the reviewer took.
+        reading: Whether others had judged this answer, and whether the reviewer knew what they
+            said.
+        exemplar: Whether a retraining may take this explanation as its good or bad example; it is
+            that of the version that answered, as the reviewer saw it.
     """
 
     event_id: str
@@ -186,8 +198,29 @@ class ReviewEvent:
     inclusion: float = 1.0
     blind: bool = False
     seconds: float | None = None
+    reading: ReadingKind = "first"
+    exemplar: Exemplar = ""
     subject: str | None = None
     kind: ClassVar[str] = "review"
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingRequest:
+    """Somebody wants an answer judged by another person, who does not see the first verdict.
+
+    Attributes:
+        prediction_id: The answer.
+        actor: Who asks.
+        reason: Why.
+    """
+
+    event_id: str
+    event_time: datetime
+    prediction_id: str
+    actor: str
+    reason: str = ""
+    subject: str | None = None
+    kind: ClassVar[str] = "reading_request"
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,6 +419,7 @@ Event: TypeAlias = (
     | LabelEvent
     | RegionEvent
     | ReviewEvent
+    | ReadingRequest
     | ProbeEvent
     | AlarmEvent
     | AcknowledgementEvent

@@ -309,8 +309,10 @@ def measure_late(batch: Batch, seq: int, event: records.RegionEvent, watching: W
     corrected = projections.add_measures(
         batch.connection, seq, event.prediction_id, source, values
     )
-    # A corrected region changes the charts; what a detector has seen it has seen.
-    if not corrected and event.stratum in {"all", "random"}:
+    # A corrected region changes the charts; what a detector has seen it has seen. One drawn from
+    # the heatmap would agree with it.
+    feeds = event.stratum in {"all", "random"} and event.basis != "heatmap"
+    if feeds and not corrected:
         for each in watching.located(record, source, values):
             batch.append(each)
 

@@ -73,6 +73,7 @@ def every_entry() -> list[records.Entry]:
         records.ReviewEvent(
             **head(4), prediction_id=about, verdict="wrong-reason", actor="ada", seconds=3.5
         ),
+        records.ReadingRequest(**head(12), prediction_id=about, actor="ada", reason="a rare case"),
         records.ProbeEvent(
             **head(5),
             prediction_id=about,

@@ -9,7 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from audit import canonical, records
+from audit import agreement, canonical, records
+from audit.agreement import Reading
 from audit.canonical import moment
 from audit.store import tables
 
@@ -132,10 +133,9 @@ def _probe(connection: Connection, seq: int, event: records.ProbeEvent) -> None:
 
 def _review(connection: Connection, seq: int, event: records.ReviewEvent) -> None:
     _take_subject(connection, seq, event.prediction_id)
-    changes = {"verdict": event.verdict} | ({"label": event.label} if event.label else {})
-    _change(connection, event.prediction_id, **changes)
+    table = tables.reviews
     connection.execute(
-        sa.insert(tables.reviews).values(
+        sa.insert(table).values(
             seq=seq,
             prediction_id=event.prediction_id,
             event_time=moment(event.event_time),
@@ -144,8 +144,35 @@ def _review(connection: Connection, seq: int, event: records.ReviewEvent) -> Non
             stratum=event.stratum,
             inclusion=event.inclusion,
             blind=event.blind,
+            reading=event.reading,
+            exemplar=event.exemplar,
+            label=event.label,
         )
     )
+    about = sa.select(table).where(table.c.prediction_id == event.prediction_id)
+    readings = [
+        Reading(row.actor, row.verdict, row.reading == "adjudication")
+        for row in connection.execute(about.order_by(table.c.seq))
+    ]
+    if event.reading == "adjudication" or not any(each.adjudicates for each in readings):
+        verdict = agreement.settled(readings) or event.verdict
+        told = {"label": event.label} if event.label else {}
+        _change(connection, event.prediction_id, verdict=verdict, **told)
+
+
+def _reading(connection: Connection, seq: int, event: records.ReadingRequest) -> None:
+    _take_subject(connection, seq, event.prediction_id)
+    table = tables.readings
+    asked = sa.select(table.c.seq).where(table.c.prediction_id == event.prediction_id)
+    if connection.execute(asked).first() is None:
+        connection.execute(
+            sa.insert(table).values(
+                prediction_id=event.prediction_id,
+                seq=seq,
+                event_time=moment(event.event_time),
+                actor=event.actor,
+            )
+        )
 
 
 def _alarm(connection: Connection, seq: int, event: records.AlarmEvent) -> None:
@@ -224,6 +251,7 @@ _LATER: dict[type, Callable[[Connection, int, Any], None]] = {
     records.RegionEvent: _region,
     records.ProbeEvent: _probe,
     records.ReviewEvent: _review,
+    records.ReadingRequest: _reading,
     records.AlarmEvent: _alarm,
     records.RequestEvent: _request,
     records.ActionEvent: _action,

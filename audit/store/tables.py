@@ -125,6 +125,19 @@ reviews = sa.Table(
     sa.Column("stratum", _NAME, nullable=False),
     sa.Column("inclusion", sa.Float, nullable=False),
     sa.Column("blind", sa.Boolean, nullable=False),
+    sa.Column("reading", sa.String(16), nullable=False, server_default="first"),
+    sa.Column("exemplar", sa.String(8), nullable=False, server_default=""),
+    sa.Column("label", _NAME, nullable=True),
+)
+
+# Answers that somebody wants judged by a second person.
+readings = sa.Table(
+    "readings",
+    metadata,
+    sa.Column("prediction_id", _NAME, primary_key=True),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("event_time", _MOMENT, nullable=False),
+    sa.Column("actor", _NAME, nullable=False),
 )
 
 detector_states = sa.Table(
