@@ -20,6 +20,8 @@ ROUNDS = 100
 EXAMPLES = 9
 # Two groups whose mean heatmaps share more than this part look the same to a person.
 SAME = 0.75
+# From this score on a group is worth a person's look: one kind of reason stays below .35.
+SUSPICIOUS = 0.4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,6 +52,22 @@ class Suspicion:
         return self.members[:EXAMPLES]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Grouping:
+    """All heatmaps of one look, in groups.
+
+    Attributes:
+        answers: How many heatmaps were grouped: those that are not silent.
+        eigengap: The largest gap between neighbouring eigenvalues of the neighbourhood graph, in
+            [0, 2]: how clearly it falls into as many parts as it was cut into.
+        suspicions: The groups, most suspicious first.
+    """
+
+    answers: int
+    eigengap: float
+    suspicions: tuple[Suspicion, ...]
+
+
 def suspects(
     ids: Sequence[str],
     heatmaps: NDArray[np.floating],
@@ -57,7 +75,23 @@ def suspects(
     most: int = 8,
     seed: int = 0,
 ) -> tuple[Suspicion, ...]:
-    """Return groups of heatmaps that look alike, most suspicious first.
+    """Return groups of heatmaps that look alike, most suspicious first: see `grouped`."""
+    return grouped(ids, heatmaps, most=most, seed=seed).suspicions
+
+
+def look_same(one: NDArray[np.floating], other: NDArray[np.floating]) -> bool:
+    """Whether two mean heatmaps, each of sum 1, share so much that a person sees one."""
+    return one.shape == other.shape and float(np.minimum(one, other).sum()) > SAME
+
+
+def grouped(
+    ids: Sequence[str],
+    heatmaps: NDArray[np.floating],
+    *,
+    most: int = 8,
+    seed: int = 0,
+) -> Grouping:
+    """Return heatmaps in groups that look alike, and how clearly they fall apart.
 
     Best asked per class. Silent heatmaps take no part. The number of groups is where the
     eigenvalues of the neighbourhood graph leave their largest gap; that splits a smooth variety of
@@ -81,7 +115,8 @@ def suspects(
     flat = shapes.reshape(len(shapes), -1)
     values, vectors = spectrum(flat)
     limit = min(most, len(flat) - 1)
-    groups = 1 + int(np.argmax(np.diff(values[: limit + 1])))
+    gaps = np.diff(values[: limit + 1])
+    groups = 1 + int(np.argmax(gaps))
     if groups == 1:
         labels = np.zeros(len(flat), np.intp)
     else:
@@ -89,7 +124,8 @@ def suspects(
         lengths = np.linalg.norm(rows, axis=1, keepdims=True)
         labels = partition(rows / np.maximum(lengths, 1e-12), groups, seed=seed)
     found = [_suspicion(names, shapes, inside) for inside in _joined(shapes, labels)]
-    return tuple(sorted(found, key=lambda each: (-each.score, each.members)))
+    ordered = tuple(sorted(found, key=lambda each: (-each.score, each.members)))
+    return Grouping(len(flat), float(gaps.max(initial=0.0)), ordered)
 
 
 def spectrum(

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, TypeAlias, get_args
 from audit import canonical
 from audit.canonical import Packed
 from audit.errors import RecordError
+from audit.suspicions import SuspicionEvent
 
 SCHEMA = 1
 
@@ -386,6 +387,8 @@ class ActionEvent:
         "config_change",
         "access",
         "drill",
+        "suspicion_search",
+        "suspicion_verdict",
     ]
     actor: str
     details: Mapping[str, str] = field(default_factory=dict)
@@ -427,6 +430,7 @@ Event: TypeAlias = (
     | ErasureRequest
     | ErasureEvent
     | ActionEvent
+    | SuspicionEvent
 )
 Entry: TypeAlias = Event | ImageRecord
 KINDS: dict[str, type[Entry]] = {each.kind: each for each in get_args(Entry)}

@@ -27,6 +27,7 @@ from services.leadership import NotLeaderError, leadership
 from services.probing import ServedProber
 from services.references import CardReferences
 from services.settings import Settings
+from services.suspecting import Suspecting
 
 LOG = logging.getLogger("rightly.auditor")
 # How long to wait before trying again: to lead, and after a failed step.
@@ -80,6 +81,7 @@ def connect(chosen: Settings, ledger: Ledger) -> Ingestion:
         watching=Watching(promise, CardReferences(registry)),
         identify=identifier,
         prober=ServedProber(registry, chosen.probe_share, identifier),
+        suspecting=Suspecting(identifier, chosen.suspect_every, chosen.suspect_answers),
         retention=_retention(chosen),
     )
 

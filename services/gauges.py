@@ -5,7 +5,7 @@ signal too: `audit_last_evaluated_timestamp_seconds` stands still when it does.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
@@ -36,6 +36,7 @@ class Gauges:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._suspicions: list[tuple[str, int, str, str, float]] = []
         self.evaluated = self._gauge(
             "audit_last_evaluated_timestamp_seconds", "When the auditor last finished a step"
         )
@@ -65,6 +66,16 @@ class Gauges:
             "When a fire drill last raised its alarm",
             "model",
         )
+        self.suspected = self._gauge(
+            "audit_suspected_shortcuts",
+            "Groups of heatmaps that suggest a shortcut, by what a person said about them",
+            *("model", "version", "verdict"),
+        )
+        self.suspicion = self._gauge(
+            "audit_shortcut_suspicion",
+            "The highest score of a class's suspected shortcuts that nobody has dismissed",
+            *("model", "version", "class"),
+        )
         self.state = self._gauge(
             "audit_drift_state", "0 ok, 1 warning, 2 alarm, 3 acknowledged, 4 requested", *_SERIES
         )
@@ -88,6 +99,8 @@ class Gauges:
             self.drilled.labels(model).set(moment.timestamp())
         if taken:
             self.show_series(ingestion.watching)
+        if ingestion.suspecting is not None:
+            self.show_suspicions(ingestion.suspecting.standing)
 
     def show_series(self, watching: Watching) -> None:
         """Show the watched series, those with an alarm first."""
@@ -101,6 +114,23 @@ class Gauges:
                 share = each.detector.statistic / each.detector.threshold
                 self.statistic.labels(**labels).set(share)
                 self.observations.labels(**labels).set(each.detector.observations)
+
+    def show_suspicions(self, standing: Sequence[tuple[str, int, str, str, float]]) -> None:
+        """Show model, version, class, verdict and score of what is current, if it has changed."""
+        if standing == self._suspicions:
+            return
+        self._suspicions = list(standing)
+        self.suspected.clear()
+        self.suspicion.clear()
+        highest: dict[tuple[str, str, str], float] = {}
+        for model, version, label, verdict, score in standing:
+            self.suspected.labels(model, str(version), verdict).inc()
+            if verdict != "dismissed":
+                key = (model, str(version), label)
+                highest[key] = max(score, highest.get(key, 0.0))
+        ranked = sorted(highest.items(), key=lambda each: -each[1])
+        for key, score in ranked[:MOST_SERIES]:
+            self.suspicion.labels(*key).set(score)
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
         return Gauge(name, text, labels, registry=self.registry)

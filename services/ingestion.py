@@ -25,6 +25,7 @@ from audit.store.ledger import Batch, Ledger
 from audit.watch.watching import DRILL, Watching
 from services import png
 from services.images import ImageFolder
+from services.suspecting import Suspecting
 
 LOG = logging.getLogger("rightly.auditor")
 # Entries of one source in one transaction.
@@ -59,6 +60,7 @@ class Ingestion:
         anchors: Where the head is published.
         watching: The detectors.
         prober: Probes reliance; None for none.
+        suspecting: Groups heatmaps; None for never.
         plan: When a retraining may be asked for.
         retention: How long what is kept.
         identify: Makes ids for a moment.
@@ -75,6 +77,7 @@ class Ingestion:
     watching: Watching
     identify: Callable[[datetime], str]
     prober: Prober | None = None
+    suspecting: Suspecting | None = None
     plan: policy.Plan = field(default_factory=policy.Plan)
     retention: erasure.Retention = field(default_factory=erasure.Retention)
     forget: erasure.Forget = lambda _: ()
@@ -98,6 +101,8 @@ class Ingestion:
             self._places = dict(ledger.places(connection))
             self.watching.load(states.load(connection))
             self.drilled = dict(queries.drills(connection))
+        if self.suspecting is not None:
+            self.suspecting.reload(self.ledger)
 
     def step(self, *, now: datetime) -> int:
         """Ingest up to a batch of each source, then do what is due.
@@ -110,6 +115,8 @@ class Ingestion:
             if taken == 0:
                 self._erase(now)
             self._decide(now)
+            if self.suspecting is not None and self.suspecting.look(self.ledger, now=now):
+                self._publish(now)
         except BaseException:
             self.reload()
             raise
@@ -195,6 +202,8 @@ class Ingestion:
             self._bound(batch, seq, event)
         if isinstance(event, records.ActionEvent) and queries.is_drilled(event):
             self.drilled[event.details.get("model", "")] = event.event_time
+        if self.suspecting is not None:
+            self.suspecting.react(batch, event)
 
     def _bound(self, batch: Batch, seq: int, event: records.RequestEvent) -> None:
         """Hold requests from outside to the policy's cool-down and budget."""

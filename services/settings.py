@@ -106,6 +106,11 @@ class Settings(BaseModel):
     """Smallest fall of a measure that is worth an alarm."""
     probe_share: float = Field(default=0.05, ge=0, le=1)
     """Share of the answers with a region and an image whose reliance on the rest is probed."""
+    suspect_every: int = Field(default=100, ge=0, le=1_000_000)
+    """New answers of a class after which its heatmaps are grouped in search of shortcuts; 0: only
+    on request."""
+    suspect_answers: int = Field(default=400, ge=20, le=2000)
+    """The latest answers of a class that are grouped."""
     runner: bool = True
     """Whether `rightly serve` and `up` start the runner of retrainings beside the gateway, where
     what training needs is installed."""

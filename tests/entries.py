@@ -9,6 +9,7 @@ import numpy as np
 
 from audit import records
 from audit.canonical import Packed, packed_shares
+from audit.suspicions import Suspected, SuspicionEvent
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 MODEL = records.ModelRef("digits", 3, "sha256:" + "ab" * 32)
@@ -110,4 +111,25 @@ def every_entry() -> list[records.Entry]:
         ),
         records.ErasureRequest(**head(11), actor="ada", subject="patient-1"),
         records.ActionEvent(**head(10), action="access", actor="ada", details={"id": about}),
+        SuspicionEvent(
+            **head(12),
+            model="digits",
+            version=3,
+            class_label="7",
+            answers=60,
+            eigengap=0.2,
+            groups=2,
+            found=(
+                Suspected(
+                    suspicion_id="0" * 26,
+                    size=20,
+                    share=1 / 3,
+                    heatmap=Packed.of(np.eye(7) / 7, "<f4"),
+                    focus=0.5,
+                    distance=0.9,
+                    score=0.67,
+                    examples=(about,),
+                ),
+            ),
+        ),
     ]

@@ -145,6 +145,8 @@ def _erase(
         connection.execute(sa.delete(tables.payloads).where(tables.payloads.c.seq.in_(sequences)))
         blank = {"image": None, "label": None, "verdict": None, "erased": True}
         connection.execute(sa.update(table).where(table.c.seq.in_(sequences)).values(**blank))
+        shown = tables.suspicions  # only ever by retention: it names no subject
+        connection.execute(sa.delete(shown).where(shown.c.seq.in_(sequences)))
         erased = Erased(tuple(sequences), images, versions)
         batch.append(
             records.ErasureEvent(

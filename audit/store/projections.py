@@ -12,10 +12,16 @@ from sqlalchemy.engine import Connection
 from audit import agreement, canonical, records
 from audit.agreement import Reading
 from audit.canonical import moment
-from audit.store import tables
+from audit.store import suspicions, tables
+from audit.suspicions import SuspicionEvent
 
 # How long a payload is kept depends on what it holds: pixels' evidence, or who did what.
-_EVIDENCE = (records.PredictionRecord, records.RegionEvent, records.ProbeEvent)
+_EVIDENCE = (
+    records.PredictionRecord,
+    records.RegionEvent,
+    records.ProbeEvent,
+    SuspicionEvent,
+)
 
 
 def retention(event: records.Event) -> str:
@@ -224,11 +230,13 @@ def _request(connection: Connection, seq: int, event: records.RequestEvent) -> N
     )
 
 
-def _action(connection: Connection, seq: int, event: records.ActionEvent) -> None:  # noqa: ARG001 - like the others
-    """A run says what became of the request behind it."""
+def _action(connection: Connection, seq: int, event: records.ActionEvent) -> None:
+    """A run says what became of the request behind it, a person what a suspicion is."""
     request_id, status = event.details.get("request_id"), event.details.get("status")
     if event.action == "run" and request_id and status:
         set_request_status(connection, request_id, status)
+    if event.action == "suspicion_verdict":
+        suspicions.judge(connection, seq, event)
 
 
 def set_request_status(connection: Connection, request_id: str, status: str) -> None:
@@ -256,6 +264,7 @@ _LATER: dict[type, Callable[[Connection, int, Any], None]] = {
     records.RequestEvent: _request,
     records.ActionEvent: _action,
     records.ErasureRequest: _erasure,
+    SuspicionEvent: suspicions.project,
 }
 
 

@@ -96,6 +96,7 @@ predictions = sa.Table(
     sa.Column("erased", sa.Boolean, nullable=False),
     sa.Index("ix_predictions_model_event_time", "model", "event_time"),
     sa.Index("ix_predictions_image_event_time", "image", "event_time"),
+    sa.Index("ix_predictions_class", "model", "version", "class_label", "seq"),
 )
 
 measures = sa.Table(
@@ -189,4 +190,42 @@ erasures = sa.Table(
     sa.Column("subject", _NAME, nullable=True),
     sa.Column("actor", _NAME, nullable=False),
     sa.Column("done_at", _MOMENT, nullable=True),
+)
+
+# The newest figures of each suspected shortcut; `seq` is the event that they are from.
+suspicions = sa.Table(
+    "suspicions",
+    metadata,
+    sa.Column("suspicion_id", _NAME, primary_key=True),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("model", _NAME, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("class_label", _NAME, nullable=False),
+    sa.Column("first_found_at", _MOMENT, nullable=False),
+    sa.Column("found_at", _MOMENT, nullable=False),
+    sa.Column("current", sa.Boolean, nullable=False),
+    sa.Column("answers", sa.Integer, nullable=False),
+    sa.Column("groups", sa.Integer, nullable=False),
+    sa.Column("eigengap", sa.Float, nullable=False),
+    sa.Column("size", sa.Integer, nullable=False),
+    sa.Column("share", sa.Float, nullable=False),
+    sa.Column("focus", sa.Float, nullable=False),
+    sa.Column("distance", sa.Float, nullable=False),
+    sa.Column("score", sa.Float, nullable=False),
+    sa.Column("heatmap", sa.Text, nullable=False),
+    sa.Column("examples", sa.Text, nullable=False),
+    sa.Column("verdict", sa.String(16), nullable=False),
+    sa.Index("ix_suspicions_model_version_class_label", "model", "version", "class_label"),
+)
+
+# What people made of them: a row per verdict, none is overwritten.
+suspicion_verdicts = sa.Table(
+    "suspicion_verdicts",
+    metadata,
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("suspicion_id", _NAME, nullable=False, index=True),
+    sa.Column("event_time", _MOMENT, nullable=False),
+    sa.Column("verdict", sa.String(16), nullable=False),
+    sa.Column("actor", _NAME, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
 )
