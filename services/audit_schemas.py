@@ -32,6 +32,9 @@ class RegionRequest(Request):
     stratum: Literal["all", "random", "chosen"] = "chosen"
     """Why this answer: all answers get a region, a random sample does, or it was chosen. A chosen
     one is shown and feeds no alarm."""
+    basis: Literal["client", "segmenter", "template", "heatmap", ""] = ""
+    """The suggestion that was accepted or amended; empty for a region drawn freely. One that began
+    as the heatmap feeds no alarm."""
     actor: Actor = "anonymous"
     """Who says so."""
 
@@ -51,8 +54,23 @@ class ReviewRequest(Request):
     """Whether the verdict came before prediction and heatmap were shown."""
     seconds: float | None = Field(default=None, ge=0, le=86_400)
     """How long it took."""
+    reading: Literal["first", "second", "adjudication"] = "first"
+    """second: by another person than the first, who has not seen that verdict; adjudication: who
+    has, and decides."""
+    exemplar: Literal["good", "bad", ""] = ""
+    """good (right reason) or bad (wrong reason): a retraining by exemplary explanations takes this
+    one."""
     actor: Actor = "anonymous"
     """The reviewer."""
+
+
+class ReadingWish(Request):
+    """Asks for a second reader of an answer."""
+
+    actor: Actor = "anonymous"
+    """Who asks."""
+    reason: Text = ""
+    """Why."""
 
 
 class AcknowledgementRequest(Request):
@@ -112,6 +130,66 @@ class AuditSummary(Reply):
     coverage: CoverageReply
     measures: list[MeasuredReply]
     verdicts: dict[str, int]
+
+
+class KnownRegion(Reply):
+    """Where one source expects the evidence."""
+
+    source: Literal["client", "segmenter", "template", "reviewer"]
+    origin: str
+    """The segmenter's version, the template's name, the reviewer."""
+    area: float
+    """Share of the image."""
+    grid: list[list[float]]
+    """Share of each cell of the heatmap's grid that the region covers, row by row from the top."""
+
+
+class KnownRegions(Reply):
+    """The last region of each source."""
+
+    items: list[KnownRegion]
+
+
+class ReadingReply(Reply):
+    """What one person said about an answer."""
+
+    actor: str
+    verdict: str
+    label: str | None
+    note: str
+    at: datetime
+
+
+class ConflictReply(Reply):
+    """An answer about which readers differ, and nobody has decided."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, populate_by_name=True)
+
+    prediction_id: str
+    version: int
+    class_label: str = Field(serialization_alias="class")
+    """The decided class."""
+    readings: list[ReadingReply]
+
+
+class AgreementReply(Reply):
+    """How far readers agree."""
+
+    model: str
+    version: int | None
+    coefficient: Literal["kappa", "alpha"] | None
+    """kappa: Cohen's, of two readers; alpha: Krippendorff's, of more; null while nothing was read
+    twice."""
+    readers: int
+    answers: int
+    """How many were read by two or more."""
+    observed: EstimateReply | None
+    """Share of pairs of readings that agree."""
+    beyond_chance: EstimateReply | None
+    """The coefficient: 1 for perfect agreement, 0 for that of chance; null where it is undefined
+    because only one verdict was ever given."""
+    conflicts: list[ConflictReply]
+    """Newest first, at most 50."""
 
 
 class PointReply(Reply):

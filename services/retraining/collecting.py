@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from PIL import Image
 
-from audit import canonical, records
+from audit import agreement, canonical, records
 from audit.store import queries, tables
 from audit.store.queries import Reading
 from models.training.image_sets import ImageSet, join
@@ -40,7 +40,9 @@ class Told:
         labelled_by: Who said so.
         region: Where evidence is expected; None where nobody said.
         region_by: Who said so; "" without a region.
-        verdict: The last review's; "" without one.
+        verdict: The one that stands; "" without one, and where readers differ.
+        exemplar: "good" or "bad" where a reviewer said that this explanation is an example.
+        judged_by: Whose verdict that is.
     """
 
     record: records.PredictionRecord
@@ -49,6 +51,8 @@ class Told:
     region: records.RegionEvidence | None
     region_by: str
     verdict: str
+    exemplar: str
+    judged_by: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,9 +96,19 @@ class Collected:
             )
         )
 
-    def reviewed(self, verdict: str) -> list[str]:
-        """Return the ids of the rows that a reviewer judged so."""
-        return [str(each["row"]) for each in self.provenance if each["verdict"] == verdict]
+    def reviewed(self, verdict: str, *, champion: str = "") -> list[str]:
+        """Return the ids of the rows that a reviewer judged so, the best example last.
+
+        An example is best where a reviewer called it one, and where the champion itself gave the
+        explanation: that is the one that a retraining takes.
+
+        Args:
+            verdict: The verdict that stands.
+            champion: "name@version" of the champion.
+        """
+        found = [each for each in self.provenance if each["verdict"] == verdict]
+        found.sort(key=lambda each: (bool(each["exemplar"]), each["model"] == champion))
+        return [str(each["row"]) for each in found]
 
 
 def collect(
@@ -165,23 +179,39 @@ def _told(reading: Reading, model: str) -> Iterator[Told]:
 
 def _settled(record: records.PredictionRecord, said: Sequence[records.Event]) -> Told | None:
     """Put together what was said, later over earlier; None while the class is open."""
-    label, by, verdict = "", "", ""
+    label, by, verdict, exemplar, judge = "", "", "", "", ""
     region = record.region
     region_by: str = "" if region is None else region.source
+    standing = _standing(said)
     for event in said:
         if isinstance(event, records.LabelEvent):
             label, by = event.label, event.actor
         elif isinstance(event, records.RegionEvent):
             region, region_by = event.region, event.actor
-        elif isinstance(event, records.ReviewEvent):
-            verdict = event.verdict
+        elif isinstance(event, records.ReviewEvent) and event in standing:
+            verdict, judge = event.verdict, event.actor
+            exemplar = event.exemplar
             if event.label is not None:
                 label, by = event.label, event.actor
             elif event.verdict in _CLASS_IS_RIGHT:
                 label, by = record.decided.label, event.actor
             else:
                 label = ""
-    return Told(record, label, by, region, region_by, verdict) if label else None
+    return Told(record, label, by, region, region_by, verdict, exemplar, judge) if label else None
+
+
+def _standing(said: Sequence[records.Event]) -> Sequence[records.ReviewEvent]:
+    """Return the reviews that count: those of whoever decided between readers, where somebody did.
+
+    What readers differ about is as if nobody had judged it.
+    """
+    reviews = [each for each in said if isinstance(each, records.ReviewEvent)]
+    decided = [each for each in reviews if each.reading == "adjudication"]
+    readings = [
+        agreement.Reading(each.actor, each.verdict, each.reading == "adjudication")
+        for each in reviews
+    ]
+    return decided or (reviews if agreement.settled(readings) is not None else [])
 
 
 def _rows(
@@ -227,4 +257,6 @@ def _provenance(told: Told) -> dict[str, Any]:
         "labelled_by": told.labelled_by,
         "region_by": told.region_by,
         "verdict": told.verdict,
+        "exemplar": told.exemplar,
+        "judged_by": told.judged_by,
     }

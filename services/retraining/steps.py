@@ -105,12 +105,13 @@ class Steps:
             reading.close()
         training = collecting.with_base(base.training, collected)
         hyper = found.request.hyperparameters
+        named = f"{found.request.model}@{champion.ref.version}"
         choice = choosing.choose(
             found.request.objective,
             annotated=int(training.known.sum()),
             rows=len(training),
-            right=collected.reviewed("right-reason"),
-            wrong=collected.reviewed("wrong-reason"),
+            right=collected.reviewed("right-reason", champion=named),
+            wrong=collected.reviewed("wrong-reason", champion=named),
             hyperparameters=hyper,
         )
         reviewed = len(collected.reviewed("right-reason") + collected.reviewed("wrong-reason"))

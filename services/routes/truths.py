@@ -5,7 +5,7 @@ import binascii
 
 from fastapi import APIRouter
 
-from audit import canonical, records
+from audit import canonical, readings, records
 from audit.records import PredictionRecord
 from models import preprocessing
 from models.errors import RegistryError
@@ -13,7 +13,7 @@ from models.types import ClassifierSpec
 from services import clock
 from services.audit_schemas import Accepted, LabelRequest, RegionRequest, ReviewRequest
 from services.decoding import Limits, decode_region
-from services.errors import RequestError
+from services.errors import ConflictError, RequestError
 from services.identifiers import identifier
 from services.routes.depending import Connected, refusals
 from services.routes.predictions import Id, recorded
@@ -21,6 +21,8 @@ from services.wiring import Serving
 
 router = APIRouter(prefix="/v1/predictions/{prediction_id}", tags=["audit"])
 _REFUSED = refusals(400, 404, 408, 413, 422, 429, 503)
+_REVIEW_REFUSED = refusals(400, 404, 408, 409, 413, 422, 429, 503)
+_EXEMPLARY = {"good": "right-reason", "bad": "wrong-reason"}
 
 
 @router.put("/label", summary="Tell the true class", status_code=202, responses=_REFUSED)
@@ -63,14 +65,18 @@ def region(prediction_id: Id, truth: RegionRequest, serving: Connected) -> Accep
             region=evidence,
             actor=truth.actor,
             stratum=truth.stratum,
+            basis=truth.basis,
         ),
     )
 
 
-@router.post("/reviews", summary="Judge the reason", status_code=202, responses=_REFUSED)
+@router.post("/reviews", summary="Judge the reason", status_code=202, responses=_REVIEW_REFUSED)
 def review(prediction_id: Id, verdict: ReviewRequest, serving: Connected) -> Accepted:
     """Write down whether the answer is right for the right reason."""
     record = recorded(serving, prediction_id)
+    _check_exemplar(verdict)
+    if verdict.reading == "second":
+        _check_reader(serving, prediction_id, verdict.actor)
     if verdict.label is not None:
         _check_label(serving, record, verdict.label)
     now = clock.now()
@@ -101,6 +107,25 @@ def _check_label(serving: Serving, record: PredictionRecord, told: str) -> None:
     spec = _spec(serving, record)
     if spec is not None and told not in spec.classes:
         raise RequestError(f"label {told!r} is none of the model's {len(spec.classes)} classes")
+
+
+def _check_exemplar(review: ReviewRequest) -> None:
+    wanted = _EXEMPLARY.get(review.exemplar, review.verdict)
+    if wanted != review.verdict:
+        raise RequestError(
+            f"exemplar {review.exemplar!r} goes with the verdict {wanted}, not {review.verdict}"
+        )
+
+
+def _check_reader(serving: Serving, prediction_id: str, actor: str) -> None:
+    """Refuse a second reading by the only person who has read it."""
+    store = serving.store()
+    if store is None:
+        return
+    with store.connected() as connection:
+        known = readings.readers(connection, prediction_id)
+    if known == {actor}:
+        raise ConflictError(f"{actor} is the first reader of this answer; the second is another")
 
 
 def _bytes(text: str) -> bytes:

@@ -203,6 +203,8 @@ def test_later_truth_is_accepted_and_changes_the_summary(running: Running) -> No
         ("PUT", "region", {"region": png(np.zeros((16, 16), np.uint8))}, 422),
         ("POST", "reviews", {"verdict": "maybe"}, 422),
         ("POST", "reviews", {"verdict": "unsure", "inclusion": 0}, 422),
+        ("POST", "reviews", {"verdict": "unsure", "exemplar": "good"}, 422),
+        ("POST", "readings", {"actor": ""}, 422),
     ],
 )
 def test_truth_that_cannot_be_used_is_refused(running: Running, verb, path, body, status) -> None:
@@ -211,6 +213,41 @@ def test_truth_that_cannot_be_used_is_refused(running: Running, verb, path, body
 
     assert status == answer.status_code, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_second_reader_is_another_person_and_disagreement_is_listed(running: Running) -> None:
+    path = f"/v1/predictions/{running.predict('red')['prediction_id']}"
+    assert 202 == running.client.post(f"{path}/readings", json={"actor": "ada"}).status_code
+    first = {"verdict": "right-reason", "actor": "ada", "exemplar": "good"}
+    assert 202 == running.client.post(f"{path}/reviews", json=first).status_code
+    running.drain()
+    second = {"verdict": "wrong-reason", "reading": "second", "note": "the corner"}
+    own = running.client.post(f"{path}/reviews", json=second | {"actor": "ada"})
+    assert 409 == own.status_code
+    assert (
+        202 == running.client.post(f"{path}/reviews", json=second | {"actor": "bob"}).status_code
+    )
+    running.drain()
+    found = running.client.get(f"/v1/models/{MODEL}/audit/agreement").json()
+
+    assert ("kappa", 2, 1) == (found["coefficient"], found["readers"], found["answers"])
+    assert 0.0 == found["observed"]["value"]
+    (conflict,) = found["conflicts"]
+    assert [("ada", "", "red"), ("bob", "the corner", "red")] == [
+        (each["actor"], each["note"], conflict["class"]) for each in conflict["readings"]
+    ]
+
+
+def test_regions_of_every_source_are_found(running: Running) -> None:
+    where = square(slice(0, 8), slice(0, 16))
+    path = f"/v1/predictions/{running.predict('red', region=where)['prediction_id']}"
+    drawn = {"region": square(slice(0, 4), slice(0, 4)), "basis": "heatmap", "stratum": "random"}
+    assert 202 == running.client.put(f"{path}/region", json=drawn).status_code
+    running.drain()
+    found = running.client.get(f"{path}/regions").json()["items"]
+
+    assert {"client": 0.5, "reviewer": 1 / 16} == {each["source"]: each["area"] for each in found}
+    assert [1.0, 0.0, 0.0, 0.0] == found[1]["grid"][0]
 
 
 def test_truth_about_an_unknown_answer_is_refused(running: Running) -> None:

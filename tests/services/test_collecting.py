@@ -165,3 +165,34 @@ def test_collected_rows_join_the_base_with_their_regions(collect) -> None:
     assert len(both) == 3
     assert both.known.tolist() == [False, False, True]
     assert both.ids[2] == identifier(1)
+
+
+def test_what_readers_differ_about_is_not_learnt_until_somebody_decides(collect) -> None:
+    differing = [
+        answered(1),
+        review(1, "right-reason"),
+        replace(review(1, "wrong-reason", at=300), actor="cy", reading="second"),
+    ]
+    decided = replace(review(1, "wrong-reason", at=400), actor="di", reading="adjudication")
+
+    assert collect(differing).rows is None
+    assert [identifier(1)] == collect([*differing, decided]).reviewed("wrong-reason")
+
+
+def test_the_best_example_is_the_champions_that_a_reviewer_called_one(collect) -> None:
+    of_the_champion = replace(
+        answered(2), model=records.ModelRef("digits", 4, "sha256:" + "0" * 64)
+    )
+    found = collect(
+        [
+            *(answered(1), of_the_champion, answered(3)),
+            replace(review(1, "right-reason"), exemplar="good"),
+            replace(review(2, "right-reason"), exemplar="good"),
+            review(3, "right-reason"),
+        ]
+    )
+
+    best = found.reviewed("right-reason", champion="digits@4")[-1]
+    assert identifier(2) == best
+    row = next(each for each in found.provenance if each["row"] == best)
+    assert ("good", "bob") == (row["exemplar"], row["judged_by"])
