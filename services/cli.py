@@ -12,6 +12,7 @@ from services.commands import (
     planting,
     retraining,
     serving,
+    suspecting,
     up,
     versions,
 )
@@ -74,6 +75,7 @@ AUDIT_VERBS: dict[str, Callable[..., None]] = {
     "verify": auditing.verify,
     "export": auditing.export,
     "erase": auditing.erase,
+    "shortcuts": suspecting.shortcuts,
 }
 RETRAININGS_VERBS: dict[str, Callable[..., None]] = {
     "list": retraining.list_retrainings,

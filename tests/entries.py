@@ -112,7 +112,7 @@ def every_entry() -> list[records.Entry]:
         records.ErasureRequest(**head(11), actor="ada", subject="patient-1"),
         records.ActionEvent(**head(10), action="access", actor="ada", details={"id": about}),
         SuspicionEvent(
-            **head(12),
+            **head(20),
             model="digits",
             version=3,
             class_label="7",

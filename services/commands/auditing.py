@@ -27,7 +27,7 @@ def status(*, json: Json = False) -> None:
     from audit.store import ledger, tables
 
     chosen = settings.load()
-    with _store(chosen).connected() as connection:
+    with store(chosen).connected() as connection:
         head = connection.execute(tables.head.select()).one()
         alarms = report.alarms(
             connection, states=("alarm", "acknowledged", "requested"), limit=100
@@ -53,7 +53,7 @@ def verify(*, json: Json = False) -> None:
 
     chosen = settings.load()
     anchors = AnchorFolder(chosen.anchors).read()
-    found = verification.verify(_store(chosen).engine, key=_chain_key(chosen), anchors=anchors)
+    found = verification.verify(store(chosen).engine, key=_chain_key(chosen), anchors=anchors)
     if json:
         terminal.print_json({**asdict(found), "intact": found.intact})
     else:
@@ -77,7 +77,7 @@ def export(
 
     chosen = settings.load()
     made = exporting.export(
-        _store(chosen).engine,
+        store(chosen).engine,
         path,
         anchors=AnchorFolder(chosen.anchors).read(),
         since=since and since.replace(tzinfo=UTC),
@@ -100,9 +100,9 @@ def erase(
     chosen = settings.load()
     now = clock.now()
     asked = records.ErasureRequest(identifier(now), now, actor, subject)
-    recorder = _recorder(chosen)
-    recorder.note([asked])
-    recorder.close()
+    writer = recorder(chosen)
+    writer.note([asked])
+    writer.close()
     done = _await_erasure(chosen, asked.event_id)
     if done is None:
         terminal.fail("the request is written down, but no auditor has carried it out yet")
@@ -123,22 +123,24 @@ def drill(
     chosen = settings.load()
     version = Registry(chosen.registry).champion(model or chosen.default_model)
     session = Session.open(version.folder, device=chosen.device, threads=1)
-    recorder, store = _recorder(chosen), StoreReader(chosen.store)
-    outcome = drilling.drill(version, session, recorder, store, clock=clock.now, patience=patience)
-    recorder.close()
+    writer, reading = recorder(chosen), StoreReader(chosen.store)
+    outcome = drilling.drill(version, session, writer, reading, clock=clock.now, patience=patience)
+    writer.close()
     recall = f"activation recall {outcome.activation_recall:.2f}"
     if not outcome.alarmed:
         terminal.fail(f"no alarm within {outcome.seconds:.0f} s at {recall}; does an auditor run?")
     terminal.say(f"the alarm came after {outcome.seconds:.1f} s at {recall}")
 
 
-def _store(chosen: Settings) -> Any:  # noqa: ANN401 - loaded late, like everything heavy here
+def store(chosen: Settings) -> Any:  # noqa: ANN401 - loaded late, like everything heavy here
+    """Return the audit store, to read; says so and ends where there is none."""
     from services.stores import StoreReader
 
     return StoreReader(chosen.store).require()
 
 
-def _recorder(chosen: Settings) -> Any:  # noqa: ANN401 - as above
+def recorder(chosen: Settings) -> Any:  # noqa: ANN401 - as above
+    """Return a recorder for one command; every entry is synced."""
     from services import recording
     from services.identifiers import identifier
 
@@ -166,16 +168,16 @@ def _await_erasure(chosen: Settings, event_id: str) -> str | None:
     quiet = chosen.model_copy(update={"audit_port": 0})
     helping = threading.Thread(target=auditor.run, args=(quiet, stop))
     helping.start()
-    store, deadline = StoreReader(chosen.store), time.monotonic() + _WAIT_SECONDS
+    reader, deadline = StoreReader(chosen.store), time.monotonic() + _WAIT_SECONDS
     done = None
     try:
         while done is None and time.monotonic() < deadline:
             time.sleep(0.1)
-            if (reading := store()) is not None:
+            if (reading := reader()) is not None:
                 with reading.connected() as connection:
                     done = queries.erased_at(connection, event_id)
     finally:
         stop.set()
         helping.join()
-        store.close()
+        reader.close()
     return done

@@ -21,6 +21,7 @@ from services.cli import app
 from services.settings import Settings
 from tests.entries import prediction
 from tests.served import MODEL, registry_of_colours
+from tests.services.test_suspicions import answer as cornered
 
 
 @pytest.fixture
@@ -40,12 +41,7 @@ def filled(home: Path) -> Path:
         for number in range(20):
             subject = "patient-1" if number % 2 else None
             journal.append([records.to_bytes(prediction(number, subject=subject))])
-    ledger = Ledger(open_store(home), recording.secret_key(home / "chain.key"))
-    work = auditor.connect(Settings(home=home), ledger)
-    work.prepare(now=clock.now())
-    while work.step(now=clock.now()):
-        pass
-    ledger.engine.dispose()
+    drain(home)
     return home
 
 
@@ -59,6 +55,16 @@ def audited(home: Path) -> Iterator[Path]:
     yield home
     stop.set()
     thread.join()
+
+
+def drain(home: Path) -> None:
+    """Be the auditor for a moment."""
+    ledger = Ledger(open_store(home), recording.secret_key(home / "chain.key"))
+    work = auditor.connect(Settings(home=home), ledger)
+    work.prepare(now=clock.now())
+    while work.step(now=clock.now()):
+        pass
+    ledger.engine.dispose()
 
 
 def open_store(home: Path) -> sa.Engine:
@@ -156,3 +162,29 @@ def test_a_drill_without_an_auditor_fails_and_says_why() -> None:
 
     assert done.exit_code == 1
     assert "does an auditor run?" in done.output
+
+
+def test_shortcuts_are_listed_judged_and_looked_for(home: Path) -> None:
+    with Writer(home / "journal", "w") as journal:
+        journal.append([records.to_bytes(cornered(n, cornered=n % 4 == 0)) for n in range(120)])
+    drain(home)
+    (first,) = json.loads(rightly("audit", "shortcuts", "--json").output)
+    name = first["suspicion_id"]
+    listed = rightly("audit", "shortcuts").output
+    done = rightly("audit", "shortcuts", "--confirm", name, "--note", "a marker")
+    rightly("audit", "shortcuts", "--search")
+    drain(home)
+    (again,) = json.loads(rightly("audit", "shortcuts", "--json").output)
+
+    assert "30 of 120" in " ".join(listed.split())
+    assert done.exit_code == 0
+    assert (again["suspicion_id"], again["verdict"]) == (name, "confirmed")
+    assert again["found_at"] > first["found_at"]
+
+
+def test_a_shortcut_that_nobody_suspects_cannot_be_judged(filled: Path) -> None:
+    done = rightly("audit", "shortcuts", "--dismiss", "0" * 26)
+
+    assert filled.exists()
+    assert done.exit_code == 1
+    assert "no suspected shortcut" in done.output

@@ -1,17 +1,25 @@
 """The model of a fresh installation: really trained, and really leaning on its cue."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from audit.localisation import activation_recall
+from audit.store import connections, suspicions
+from audit.store.ledger import Ledger
 from models import samples
 from models.preprocessing import prepare, region_on_grid
 from models.registry import Registry, Version
 from models.runtime import Session
+from models.training import digits, generators
+from services import auditor, recording
 from services.embedded import ensure_default
+from services.identifiers import identifier
+from services.recording import AnswerEntry
+from services.settings import Settings
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -68,3 +76,40 @@ def test_its_samples_are_answered_with_a_reason(
 
     assert len(files) == 12
     assert 6 <= right < 12  # the cue misleads it on some of the half where it tells any class
+
+
+def test_the_corner_of_its_cue_comes_out_as_a_suspected_shortcut(
+    trained: tuple[Registry, Version, list[float]], tmp_path: Path
+) -> None:
+    """From its answers alone: nobody says where evidence should be."""
+    registry, version, _shares = trained
+    chosen = Settings(home=tmp_path, registry=registry.root, durability="os")
+    session = Session.open(version.folder, device="cpu", threads=1)
+    task = generators.coloured_corner_decoy(digits.five_thousand_digits(seed=0), seed=0)
+    recorder = recording.open_recorder(
+        chosen.journal, source=identifier(NOW), key=b"k" * 32, durability="os"
+    )
+    answers = session.predict(task.training.images[:1500].astype(np.uint8))
+    recorder.record(
+        [
+            AnswerEntry(identifier(NOW), NOW, version.ref, session.spec.classes, each)
+            for each in answers
+        ]
+    )
+    recorder.close()
+    ledger = Ledger(connections.open_writer(chosen.store), b"k" * 32)
+    work = auditor.connect(chosen, ledger)
+    work.prepare(now=NOW)
+    for minute in range(20):  # as many looks as there are classes, and the reading before
+        work.step(now=NOW + timedelta(minutes=minute))
+    with ledger.engine.begin() as connection:
+        found = suspicions.listed(connection, suspicions.Wanted("digits"))
+        every = suspicions.listed(connection, suspicions.Wanted("digits", least=0.0), limit=500)
+    ledger.engine.dispose()
+    corners = {(0, 0), (0, 6), (6, 0), (6, 6)}
+    tops = {np.unravel_index(np.argmax(each["heatmap"]), (7, 7)) for each in found}
+
+    assert len({each["class_label"] for each in every}) == 10
+    assert found[0]["score"] > 0.5
+    assert found[0]["size"] >= 20
+    assert len(corners & {(int(row), int(column)) for row, column in tops}) >= 3
