@@ -74,6 +74,8 @@ def run(plan: Plan, name: str, method: str, seed: int, data: Path) -> dict[str, 
     cell["seconds_per_step"] = seconds / steps
     cell["tests"] = {test: _judged(network, rows) for test, rows in task.tests.items()}
     cell["flip_rate"] = _flips(network, task)
+    if {"sticker", "plain"} <= task.tests.keys():
+        cell["sticker_effect"] = _sticker_effect(network, task)
     if isinstance(made, TEA):
         cell["teacher"] = {test: _judged(made.teacher, rows) for test, rows in task.tests.items()}
         cell["agreement"] = _agreement(network, made.teacher, task.training)
@@ -133,8 +135,7 @@ def _trained(
 def _teacher(plan: Plan, task: Task, seed: int) -> Objective:
     """Return TEA with a teacher trained on the rows without the cue, seeing the same images."""
     teacher = classifier(plan, task, seed + 1000)
-    epochs = max(1, plan.config.epochs // 3)
-    config = replace(plan.config, seed=seed, epochs=epochs)
+    config = replace(plan.config, seed=seed)
     train(teacher, ERM(), task.ceiling, task.validation, config)
     return TEA(teacher)
 
@@ -159,6 +160,16 @@ def _flips(network: Classifier, task: Task) -> float | None:
     right = before.correct
     flipped = before.logits.argmax(axis=1) != after.logits.argmax(axis=1)
     return round(float(np.mean(flipped[right])), 4) if right.any() else None
+
+
+def _sticker_effect(network: Classifier, task: Task) -> float:
+    """Return how much likelier a nevus becomes when a sticker stands beside the same lesion."""
+    nevus = task.training.classes.index("nevus")
+    likely = [
+        torch.from_numpy(answers(network, task.tests[each]).logits).softmax(1)[:, nevus]
+        for each in ("sticker", "plain")
+    ]
+    return round(float((likely[0] - likely[1]).mean()), 4)
 
 
 def _agreement(student: Classifier, teacher: Classifier, rows: ImageSet) -> float:

@@ -22,6 +22,8 @@ class Row:
         share: Judged accuracy over that of the model trained without the cue.
         seconds: Mean of a whole training.
         cost: Seconds per step relative to ERM's.
+        agreement: Mean share of training rows on which student and teacher agree, None without.
+        effect: Mean change of p(nevus) by a sticker, None where there are none.
         refused: Why it could not run.
     """
 
@@ -33,6 +35,8 @@ class Row:
     share: float | None
     seconds: float
     cost: float | None
+    agreement: float | None = None
+    effect: float | None = None
     refused: str = ""
 
 
@@ -46,11 +50,16 @@ def rows(cells: Sequence[Mapping[str, Any]], judged: str) -> list[Row]:
     return [_row(name, own, judged, ceiling, step) for name, own in by_method.items()]
 
 
-def lines(title: str, judged: str, table: Sequence[Row]) -> list[str]:
-    """Return the table as text."""
+def lines(
+    title: str, judged: str, table: Sequence[Row], published: Mapping[str, str]
+) -> list[str]:
+    """Return the table as text, published figures beside ours."""
+    effects = any(row.effect is not None for row in table)
     tests = list(dict.fromkeys(test for row in table for test in row.tests))
     head = f"{'':34}{''.join(f'{each:>15}' for each in tests)}"
     head += f"{'worst':>15}{'flips':>8}{'of ceiling':>12}{'seconds':>9}{'x step':>8}{'seeds':>6}"
+    head += f"{'sticker':>9}" if effects else ""
+    head += "  published" if published else ""
     made = ["", f"{title}  (worst and share of the ceiling: on {judged!r})", head]
     for row in table:
         if row.refused:
@@ -61,7 +70,11 @@ def lines(title: str, judged: str, table: Sequence[Row]) -> list[str]:
             f"{row.method:34}{cells}{_shown(row.worst):>15}{_percent(row.flips):>8}"
             f"{_percent(row.share):>12}{row.seconds:>9.1f}"
             f"{'' if row.cost is None else f'{row.cost:.2f}':>8}{row.seeds:>6}"
+            f"{f'{_percent(row.effect):>9}' if effects else ''}"
+            f"{'' if row.method not in published else f'  {published[row.method]}'}"
         )
+        if row.agreement is not None:
+            made.append(f"{'  decides like its teacher in':34}{_percent(row.agreement):>15}")
     return made
 
 
@@ -70,10 +83,11 @@ def _row(
 ) -> Row:
     done = [cell for cell in own if "refused" not in cell]
     if not done:
-        return Row(name, len(own), {}, (0.0, None), None, None, 0.0, None, own[0]["refused"])
+        return Row(
+            name, len(own), {}, (0.0, None), None, None, 0.0, None, refused=own[0]["refused"]
+        )
     worst = "worst_group" if own[0]["task"].startswith("D-") else "worst_class"
     accuracy = _accuracy(done, judged)
-    flips = [cell["flip_rate"] for cell in done if cell["flip_rate"] is not None]
     own_step = _step(done)
     return Row(
         method=name,
@@ -83,15 +97,23 @@ def _row(
             for test in done[0]["tests"]
         },
         worst=_interval([cell["tests"][judged][worst] for cell in done]),
-        flips=mean(flips) if flips else None,
+        flips=_mean(done, "flip_rate"),
         share=accuracy / ceiling if accuracy is not None and ceiling else None,
         seconds=mean(cell["seconds"] for cell in done),
         cost=own_step / step if own_step and step else None,
+        agreement=_mean(done, "agreement"),
+        effect=_mean(done, "sticker_effect"),
     )
 
 
 def _accuracy(cells: Sequence[Mapping[str, Any]], judged: str) -> float | None:
     values = [cell["tests"][judged]["accuracy"] for cell in cells if "refused" not in cell]
+    return mean(values) if values else None
+
+
+def _mean(cells: Sequence[Mapping[str, Any]], value: str) -> float | None:
+    """Return the mean of what the cells that have a value say."""
+    values = [cell[value] for cell in cells if cell.get(value) is not None]
     return mean(values) if values else None
 
 
