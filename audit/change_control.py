@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar, get_args, get_type_hints
 from audit.errors import GateError, OutsidePlanError, PlanError
 from audit.gate import Margins
 from audit.policy import PastRequest
+from audit.rollout import Compared, Limits, Quiet
 
 DEFAULT = Path(__file__).with_name("change_control.toml")
 
@@ -106,6 +107,71 @@ class Promotion:
 
 
 @dataclass(frozen=True, slots=True)
+class Shadow:
+    """How long a candidate answers silently beside the champion, and what stops it.
+
+    Attributes:
+        requests: Answers that are enough; 0 leaves the shadow out.
+        seconds: Longest time.
+        when_quiet: Whether it goes on or is withdrawn after that time with fewer answers.
+        disagreement: Largest share of answers with another class than the champion's.
+        recall_fall: Largest mean fall of the activation recall on the same images.
+        errors: Largest share of requests that the candidate fails.
+        latency_milliseconds: Median time per image that is allowed in any case.
+        latency_ratio: Above that: largest median in multiples of the champion's.
+    """
+
+    requests: int
+    seconds: float
+    when_quiet: Quiet
+    disagreement: float
+    recall_fall: float
+    errors: float
+    latency_milliseconds: float
+    latency_ratio: float
+
+    @property
+    def limits(self) -> Limits:
+        """What holds for its requests."""
+        return _limits(self)
+
+    @property
+    def compared(self) -> Compared:
+        """What may differ from the champion's answers."""
+        return Compared(self.disagreement, self.recall_fall)
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """Which share of the requests a candidate answers before it becomes champion.
+
+    Attributes:
+        share: Of the requests, in (0, 1].
+        requests: Answers that are enough; 0 leaves the canary out.
+        seconds: Longest time.
+        when_quiet: Whether it goes on or is withdrawn after that time with fewer answers.
+        withdraw_on_alarm: Whether an alarm of its own withdraws it.
+        errors: Largest share of requests that it fails; the champion answers those.
+        latency_milliseconds: Median time per image that is allowed in any case.
+        latency_ratio: Above that: largest median in multiples of the champion's.
+    """
+
+    share: float
+    requests: int
+    seconds: float
+    when_quiet: Quiet
+    withdraw_on_alarm: bool
+    errors: float
+    latency_milliseconds: float
+    latency_ratio: float
+
+    @property
+    def limits(self) -> Limits:
+        """What holds for its requests."""
+        return _limits(self)
+
+
+@dataclass(frozen=True, slots=True)
 class ChangePlan:
     """The whole plan.
 
@@ -114,7 +180,9 @@ class ChangePlan:
         data: What may be learnt from.
         frequency: How often.
         approval: Who agrees.
-        promotion: How it goes live and back.
+        shadow: How it answers silently first.
+        canary: Which share of the requests it answers then.
+        promotion: How it is watched as champion.
         margins: What the gate demands.
         digest: "sha256:" and the digest of the file's bytes.
     """
@@ -123,6 +191,8 @@ class ChangePlan:
     data: DataRules
     frequency: Frequency
     approval: ApprovalRule
+    shadow: Shadow
+    canary: Canary
     promotion: Promotion
     margins: Margins
     digest: str
@@ -238,12 +308,25 @@ def load(path: Path = DEFAULT) -> ChangePlan:
         data=_section(DataRules, written["data"], "data"),
         frequency=_section(Frequency, written["frequency"], "frequency"),
         approval=_section(ApprovalRule, written["approval"], "approval"),
+        shadow=_section(Shadow, written["shadow"], "shadow"),
+        canary=_section(Canary, written["canary"], "canary"),
         promotion=_section(Promotion, written["promotion"], "promotion"),
         margins=_section(Margins, written["margins"], "margins"),
         digest="sha256:" + hashlib.sha256(content).hexdigest(),
     )
     _check_ranges(plan)
     return plan
+
+
+def _limits(phase: Shadow | Canary) -> Limits:
+    return Limits(
+        requests=phase.requests,
+        seconds=phase.seconds,
+        when_quiet=phase.when_quiet,
+        errors=phase.errors,
+        latency_milliseconds=phase.latency_milliseconds,
+        latency_ratio=phase.latency_ratio,
+    )
 
 
 def _section(kind: type[_Section], written: object, name: str) -> _Section:
@@ -287,7 +370,16 @@ def _check_ranges(plan: ChangePlan) -> None:
         "frequency.cool_down_hours": plan.frequency.cool_down_hours >= 0,
         "frequency.most_per_30_days": plan.frequency.most_per_30_days >= 0,
         "promotion.watch_minutes": plan.promotion.watch_minutes >= 0,
+        "canary.share": 0 < plan.canary.share <= 1,
     }
     for name, holds in rules.items():
         if not holds:
             raise PlanError(f"{name} is out of range")
+    for name, read in (
+        ("shadow", lambda: (plan.shadow.limits, plan.shadow.compared)),
+        ("canary", lambda: plan.canary.limits),
+    ):
+        try:
+            read()
+        except PlanError as error:
+            raise PlanError(f"{name}: {error}") from error

@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from models import archive, cards, champion, contract, durable
+from models import archive, cards, champion, contract, durable, rollout
 from models.cards import Card, CardFields, FileEntry
 from models.champion import Champion, Move
 from models.errors import CorruptVersionError, GraphRejectedError, RegistryError, UnknownModelError
@@ -206,8 +206,13 @@ class Registry:
         actor: str,
         now: datetime,
         expected: int | None = None,
+        plan: str = "",
+        approved_by: str = "",
+        rollout_id: str | None = None,
     ) -> Version:
         """Let a version answer from now on, after its files have been checked.
+
+        A rollout that is under way ends in the same step.
 
         Args:
             name: The model.
@@ -216,25 +221,43 @@ class Registry:
             actor: Who or what decided; kept in the history.
             now: When, with a time zone.
             expected: The champion that the caller saw, 0 for none; None asks for no check.
+            plan: Digest of the change-control plan in force; kept in the history.
+            approved_by: Who agreed beforehand; kept in the history.
+            rollout_id: The rollout that must be under way; None asks for no check.
 
         Raises:
             UnknownModelError: If there is no such version.
             CorruptVersionError: If its files are not what the card says.
-            VersionConflictError: If the champion is not the expected one.
+            VersionConflictError: If the champion or the rollout is not the expected one.
         """
         chosen = self.version(name, version)
         self.verify(chosen)
-        self._move(
-            name,
-            lambda pointer: pointer.promote(
-                version, chosen.ref.digest, reason=reason, actor=actor, now=now
-            ),
-            expected,
-        )
+
+        def forward(pointer: Champion) -> Champion:
+            if rollout_id is not None:
+                rollout.check_under_way(pointer.rollout, rollout_id, name)
+            return pointer.promote(
+                version,
+                chosen.ref.digest,
+                reason=reason,
+                actor=actor,
+                now=now,
+                plan=plan,
+                approved_by=approved_by,
+            )
+
+        self.move(name, forward, expected)
         return chosen
 
     def rollback(
-        self, name: str, *, reason: str, actor: str, now: datetime, expected: int | None = None
+        self,
+        name: str,
+        *,
+        reason: str,
+        actor: str,
+        now: datetime,
+        expected: int | None = None,
+        plan: str = "",
     ) -> Version:
         """Undo the last promotion that still stands.
 
@@ -246,16 +269,24 @@ class Registry:
         self.champion(name)
 
         def back(pointer: Champion) -> Champion:
-            moved = pointer.rollback(reason=reason, actor=actor, now=now)
+            moved = pointer.rollback(reason=reason, actor=actor, now=now, plan=plan)
             self.verify(self.version(name, champion.require(moved, name)))
             return moved
 
-        moved = self._move(name, back, expected)
+        moved = self.move(name, back, expected)
         return self.version(name, champion.require(moved, name))
 
-    def _move(
-        self, name: str, change: Callable[[Champion], Champion], expected: int | None
+    def move(
+        self, name: str, change: Callable[[Champion], Champion], expected: int | None = None
     ) -> Champion:
+        """Replace the champion pointer by what `change` makes of it, alone among all processes.
+
+        Raises:
+            UnknownModelError: If the registry has no such model.
+            VersionConflictError: If the champion is not the expected one, or `change` says so.
+        """
+        if not self._numbers(name):
+            raise UnknownModelError(f"no model {name!r}; there {_there_are(self.models())}")
         folder = self._folder(name)
         with durable.exclusive(folder / ".champion.lock"):
             before = champion.read(folder)

@@ -25,6 +25,7 @@ from services.routes import (
     predictions,
     readings,
     retrainings,
+    rollouts,
     suspicions,
     trials,
     truths,
@@ -36,6 +37,7 @@ from services.wiring import Serving
 ROUTERS: Sequence[APIRouter] = (
     predictions.router,
     versions.router,
+    rollouts.router,
     trials.router,
     audits.router,
     suspicions.router,

@@ -30,6 +30,9 @@ Base64 = Annotated[
     Field(json_schema_extra={"format": "byte"}, examples=[PIXEL]),
 ]
 PredictionId = Annotated[str, StringConstraints(pattern=PATTERN)]
+# What somebody writes into a model's history; PostgreSQL holds no NUL.
+Why = Annotated[str, StringConstraints(min_length=1, max_length=2000, pattern=r"^[^\x00]*$")]
+Who = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 # The version whose number is a path segment; what SQL and file names can hold.
 VersionNumber = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
@@ -194,6 +197,10 @@ class Move(Reply):
     reason: str
     actor: str
     at: datetime
+    plan: str
+    """Digest of the change-control plan in force; empty where nobody said."""
+    approved_by: str
+    """Who agreed beforehand; empty for nobody."""
 
 
 class ModelReply(Reply):
@@ -228,9 +235,9 @@ class PromotionRequest(Request):
     """Makes a version the champion."""
 
     version: VersionNumber
-    reason: Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+    reason: Why
     """Why; kept in the model's history."""
-    actor: Annotated[str, StringConstraints(min_length=1, max_length=200)] = "api"
+    actor: Who = "api"
     """Who decides; kept in the model's history."""
     expected: VersionNumber | None = None
     """Refuse with 409 unless this version is the champion now."""
@@ -239,9 +246,9 @@ class PromotionRequest(Request):
 class RollbackRequest(Request):
     """Makes the champion before this one the champion again."""
 
-    reason: Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+    reason: Why
     """Why; kept in the model's history."""
-    actor: Annotated[str, StringConstraints(min_length=1, max_length=200)] = "api"
+    actor: Who = "api"
     """Who decides; kept in the model's history."""
 
 

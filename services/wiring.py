@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from audit import change_control
 from models.registry import Registry
 from models.runtime import Session
 from services import clock, recording, settings, telemetry
@@ -14,6 +15,7 @@ from services.champions import Champions
 from services.decoding import Limits
 from services.identifiers import identifier
 from services.images import ImageFolder
+from services.moves import Mover
 from services.pool import Pool
 from services.recording import Recorder
 from services.retraining import rows
@@ -35,6 +37,7 @@ class Serving:
         champions: What answers now.
         answerer: Images in, answers out.
         recorder: Where answers are written down.
+        mover: Moves champion pointers and rollouts.
         trail: Where they are found again.
         store: The audit store, to read.
         pool: The threads that compute.
@@ -47,6 +50,7 @@ class Serving:
     champions: Champions
     answerer: Answerer
     recorder: Recorder
+    mover: Mover
     trail: Trail
     store: StoreReader
     pool: Pool
@@ -82,6 +86,7 @@ def connect(chosen: Settings) -> Serving:
         champions=champions,
         answerer=Answerer(champions, recorder, limits, clock.now),
         recorder=recorder,
+        mover=Mover(registry, recorder, lambda: plan_digest(chosen)),
         trail=Trail(chosen.journal, ImageFolder(chosen.images), store),
         store=store,
         pool=Pool(chosen.concurrency, chosen.deadline_seconds),
@@ -121,6 +126,15 @@ async def running(serving: Serving) -> AsyncIterator[None]:
         serving.store.close()
         serving.retrainings.engine.dispose()
         telemetry.forget_worker(settings.metrics_folder())
+
+
+def plan_digest(chosen: Settings) -> str:
+    """Return the digest of the change-control plan in force.
+
+    Raises:
+        PlanError: If it cannot be read.
+    """
+    return change_control.load(chosen.change_control or change_control.DEFAULT).digest
 
 
 def threads_of(chosen: Settings) -> int:

@@ -1,6 +1,7 @@
 """A data set that is learnt in a second, and a registry whose champion has learnt it."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -78,12 +79,24 @@ def champion(home: Path, *, epochs: int = 1) -> tuple[Registry, Version]:
     return registry, version
 
 
-def plan(home: Path, *, by: str = "rule", **margins: float) -> Path:
-    """A plan of our own: the default's rules, other margins."""
+def plan(home: Path, *, by: str = "rule", trial: str = "", **margins: float) -> Path:
+    """A plan of our own: the default's rules, other margins, no trial with live requests.
+
+    Args:
+        home: Where to.
+        by: Who approves.
+        trial: The sections "shadow" and "canary", instead of none of either.
+        margins: That differ from the lenient ones.
+    """
     chosen = asdict(change_control.load().margins) | LENIENT | margins
     text = change_control.DEFAULT.read_text().split("[margins]")[0]
     text = text.replace('by = "rule"', f'by = "{by}"')
     table = "".join(f"{name} = {value}\n" for name, value in chosen.items())
+    if trial:
+        before, rest = text.split("[shadow]")
+        text = f"{before}{trial}\n[promotion]{rest.split('[promotion]')[1]}"
+    else:
+        text = re.sub(r"(?m)^requests = .*$", "requests = 0", text)
     path = home / "plan.toml"
     path.write_text(f"{text}[margins]\n{table}")
     return path

@@ -75,11 +75,11 @@ def version(
 @router.post(
     "/{model}/promotions",
     summary="Make a version the champion",
-    responses=refusals(400, 404, 408, 409, 413, 422, 429),
+    responses=refusals(400, 404, 408, 409, 413, 422, 429, 503),
 )
 def promote(model: Name, wish: PromotionRequest, serving: Connected) -> VersionReply:
     """Move the champion pointer; every worker follows within moments, without a failed request."""
-    chosen = serving.registry.promote(
+    chosen = serving.mover.promote(
         model,
         wish.version,
         reason=wish.reason,
@@ -98,9 +98,7 @@ def promote(model: Name, wish: PromotionRequest, serving: Connected) -> VersionR
 )
 def roll_back(model: Name, wish: RollbackRequest, serving: Connected) -> VersionReply:
     """Undo the last promotion that still stands; 409 where there is none."""
-    chosen = serving.registry.rollback(
-        model, reason=wish.reason, actor=wish.actor, now=clock.now()
-    )
+    chosen = serving.mover.rollback(model, reason=wish.reason, actor=wish.actor, now=clock.now())
     serving.champions.refresh()
     return _version(chosen, serving.registry.pointer(model))
 
