@@ -93,6 +93,7 @@ class Check:
         difference: Candidate minus champion with its interval; None where nothing was estimated.
         limit: What the relevant end of the interval was compared with.
         reason: One sentence with the figures.
+        levels: The champion's and the candidate's own value; None where nothing was measured.
     """
 
     rule: str
@@ -101,6 +102,7 @@ class Check:
     difference: Estimate | None
     limit: float
     reason: str
+    levels: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +199,9 @@ def _accuracy(
                 said = f"{rule} of {name!r}: {count} rows, at least {margins.fewest} are needed"
                 yield Check(rule, name, False, None, -margin, said)
                 continue
-            yield _not_below(rule, name, draws.mean(change, rows, imaginary=1.0), -margin)
+            levels = _means(champion.correct, candidate.correct, rows)
+            found = draws.mean(change, rows, imaginary=1.0)
+            yield _not_below(rule, name, found, -margin, levels)
 
 
 def _reliance(champion: Outcomes, candidate: Outcomes, draws: Draws, margins: Margins) -> Check:
@@ -214,7 +218,7 @@ def _reliance(champion: Outcomes, candidate: Outcomes, draws: Draws, margins: Ma
         f"{rule}: the flip rate is {level.value:.3f}, {_shown(found)} against the champion; its "
         f"upper bound must lie below 0, or the rate itself under {margins.reliance_floor:g}"
     )
-    return Check(rule, "", passed, found, 0.0, said)
+    return Check(rule, "", passed, found, 0.0, said, _means(champion.flip, candidate.flip, rows))
 
 
 def _focus(
@@ -229,30 +233,36 @@ def _focus(
         yield Check("activation recall", "", False, None, -margins.recall, said)
         return
 
-    def change(values: NDArray[np.floating], before: NDArray[np.floating]) -> Estimate:
-        return draws.mean(values - before, rows)
+    def paired(
+        before: NDArray[np.floating], after: NDArray[np.floating]
+    ) -> tuple[Estimate, tuple[float, float]]:
+        return draws.mean(after - before, rows), _means(before, after, rows)
 
-    yield _not_below(
-        "activation recall", "", change(candidate.recall, champion.recall), -margins.recall
+    recall = paired(champion.recall, candidate.recall)
+    yield _not_below("activation recall", "", recall[0], -margins.recall, recall[1])
+    beyond = paired(
+        champion.recall - champion.recall_chance, candidate.recall - candidate.recall_chance
     )
-    beyond = change(
-        candidate.recall - candidate.recall_chance, champion.recall - champion.recall_chance
-    )
-    yield _not_below("recall beyond chance", "", beyond, -margins.excess)
-    yield _not_below("relevance mass", "", change(candidate.mass, champion.mass), -margins.excess)
+    yield _not_below("recall beyond chance", "", beyond[0], -margins.excess, beyond[1])
+    mass = paired(champion.mass, candidate.mass)
+    yield _not_below("relevance mass", "", mass[0], -margins.excess, mass[1])
     flat = margins.uniform_entropy
-    uniform = change(
-        (candidate.entropy >= flat).astype(np.float64),
+    uniform = paired(
         (champion.entropy >= flat).astype(np.float64),
+        (candidate.entropy >= flat).astype(np.float64),
     )
-    yield _not_above("uniform heatmaps", uniform, margins.uniform)
+    yield _not_above("uniform heatmaps", uniform[0], margins.uniform, uniform[1])
 
 
 def _calibration(champion: Outcomes, candidate: Outcomes, draws: Draws, margins: Margins) -> Check:
     found = draws.calibration_difference(
         (candidate.confidence, candidate.correct), (champion.confidence, champion.correct)
     )
-    return _not_above("calibration error", found, margins.calibration)
+    levels = (
+        draws.calibration_error(champion.confidence, champion.correct),
+        draws.calibration_error(candidate.confidence, candidate.correct),
+    )
+    return _not_above("calibration error", found, margins.calibration, levels)
 
 
 def _technical(technical: Technical, margins: Margins) -> Iterator[Check]:
@@ -269,18 +279,27 @@ def _technical(technical: Technical, margins: Margins) -> Iterator[Check]:
         None,
         limit,
         f"latency: {technical.candidate_milliseconds:.2f} ms, at most {limit:.2f} ms",
+        (technical.champion_milliseconds, technical.candidate_milliseconds),
     )
 
 
-def _not_below(rule: str, subject: str, found: Estimate, limit: float) -> Check:
+def _not_below(
+    rule: str, subject: str, found: Estimate, limit: float, levels: tuple[float, float]
+) -> Check:
     about = f" of {subject}" if subject else ""
     said = f"{rule}{about}: {_shown(found)}; the lower bound must reach {limit:+.3f}"
-    return Check(rule, subject, found.low >= limit, found, limit, said)
+    return Check(rule, subject, found.low >= limit, found, limit, said, levels)
 
 
-def _not_above(rule: str, found: Estimate, limit: float) -> Check:
+def _not_above(rule: str, found: Estimate, limit: float, levels: tuple[float, float]) -> Check:
     said = f"{rule}: {_shown(found)}; the upper bound may reach {limit:+.3f}"
-    return Check(rule, "", found.high <= limit, found, limit, said)
+    return Check(rule, "", found.high <= limit, found, limit, said, levels)
+
+
+def _means(
+    before: NDArray[np.floating], after: NDArray[np.floating], rows: NDArray[np.bool_]
+) -> tuple[float, float]:
+    return float(before[rows].mean()), float(after[rows].mean())
 
 
 def _shown(found: Estimate) -> str:

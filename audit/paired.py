@@ -96,6 +96,13 @@ class Draws:
         low, high = self._ends(spread)
         return Estimate(value, low, high, len(rows), self.level)
 
+    def calibration_error(
+        self, confidence: NDArray[np.floating], correct: NDArray[np.floating]
+    ) -> float:
+        """Return the expected calibration error of one model over all rows, in [0, 1]."""
+        surplus = self._surplus(confidence, correct).sum(axis=0)
+        return float(np.abs(surplus).sum() / len(self.units))
+
     def _surplus(
         self, confidence: NDArray[np.floating], correct: NDArray[np.floating]
     ) -> NDArray[np.float64]:

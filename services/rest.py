@@ -27,6 +27,7 @@ from services.routes import (
     retrainings,
     rollouts,
     suspicions,
+    runs,
     trials,
     truths,
     versions,
@@ -45,6 +46,7 @@ ROUTERS: Sequence[APIRouter] = (
     readings.router,
     alarms.router,
     retrainings.router,
+    runs.router,
     operations.router,
     *pages.ROUTERS,
 )

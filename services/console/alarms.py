@@ -1,21 +1,30 @@
 """Alarms: what they rest on, and the word of whoever has seen them."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse
 
-from audit import report
-from services.console import layout
+from audit import change_control, report
+from audit.errors import PlanError
+from models.errors import RegistryError
+from services.console import layout, runs
+from services.retraining import recommending
+from services.retraining.recommending import Recommendation
+from services.retraining.rows import Retraining
 from services.routes.depending import Connected, Cursor, refusals
+from services.wiring import Serving
 
 router = APIRouter(tags=["pages"])
 
 _PAGE = 50
+_RECENT = 100  # retrainings of a model among which that of an alarm is looked for
 STANDING = ("alarm", "acknowledged", "requested", "warning")
+# Those from which a retraining may be asked for.
+OPENABLE = ("alarm", "acknowledged")
 # State → colour and what it means.
 STATES: Mapping[str, tuple[str, str]] = {
     "alarm": ("alarm", "raised"),
@@ -25,6 +34,23 @@ STATES: Mapping[str, tuple[str, str]] = {
     "closed": ("unknown", "closed"),
     "ok": ("ok", "back to normal"),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a retraining of a model may be asked for with.
+
+    Attributes:
+        recommended: The recipe that is chosen at first, and why.
+        recipes: Name and words of every recipe that the plan allows.
+        active: The retraining that is under way, which has to end first; None for none.
+        refusal: Why none can be asked for at all; "" where one can.
+    """
+
+    recommended: Recommendation
+    recipes: Sequence[tuple[str, str]]
+    active: Retraining | None
+    refusal: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +64,8 @@ class AlarmView:
         said: What happened, in words.
         progress: How far the statistic is on its way to the threshold, in [0, 1], on a
             logarithmic scale.
+        run: The retraining that answers it; None for none.
+        open: What a retraining could be asked for with; None where none can be asked for now.
     """
 
     row: Mapping[str, Any]
@@ -45,6 +73,8 @@ class AlarmView:
     state: str
     said: str
     progress: float
+    run: Retraining | None = None
+    open: Opening | None = None
 
 
 @router.get(
@@ -72,6 +102,7 @@ def alarms_page(
                 after=cursor if (cursor or "").isdecimal() else None,
                 limit=_PAGE,
             )
+    views = [view(row) for row in page.rows]
     return layout.page(
         "alarms.html",
         here="/alarms",
@@ -79,7 +110,7 @@ def alarms_page(
         model=model or None,
         models=serving.registry.models(),
         show=show,
-        views=[view(row) for row in page.rows],
+        views=_with_runs(serving, views),
         after=page.after,
     )
 
@@ -97,6 +128,60 @@ def view(row: Mapping[str, Any]) -> AlarmView:
         state=state,
         said=f"{about}{whom} {moved}",
         progress=_progress(evidence["value"], evidence["threshold"]),
+    )
+
+
+def _with_runs(serving: Serving, views: Sequence[AlarmView]) -> list[AlarmView]:
+    """Add to each alarm the retraining that answers it, or what one may be asked for with."""
+    recent = {
+        model: serving.retrainings.page(model=model, limit=_RECENT)
+        for model in {each.row["model"] for each in views}
+    }
+    openings = {
+        model: opening(serving, model)
+        for model in {each.row["model"] for each in views if each.row["state"] in OPENABLE}
+    }
+    shown = []
+    for each in views:
+        model, alarm_id = each.row["model"], each.row["alarm_id"]
+        run = next((run for run in recent[model] if _answers(run, alarm_id)), None)
+        shown.append(replace(each, run=run, open=openings.get(model)))
+    return shown
+
+
+def _answers(run: Retraining, alarm_id: str) -> bool:
+    """Whether a retraining was asked for on an alarm; the policy names its alarms in words."""
+    asked = run.request
+    return asked.alarm_id == alarm_id or (asked.origin == "policy" and alarm_id in asked.reason)
+
+
+def opening(serving: Serving, model: str) -> Opening | None:
+    """Return what a retraining of a model may be asked for with; None for an unknown model."""
+    try:
+        champion = serving.registry.champion(model)
+    except RegistryError:
+        return None
+    refusal, allowed = "", ("auto",)
+    try:
+        plan = change_control.load(serving.settings.change_control or change_control.DEFAULT)
+        allowed = plan.may_change.objective
+        refusal = "" if plan.may_change.weights else "the change-control plan allows none"
+    except PlanError as error:
+        refusal = str(error)
+    with serving.store.require().connected() as connection:
+        span = report.Span(model)
+        found = recommending.recommend(
+            champion.card.fields.measures,
+            with_region=report.coverage(connection, span).with_region,
+            verdicts=report.verdicts(connection, span),
+        )
+    if found.objective not in allowed:
+        found = Recommendation("auto", f"the plan does not allow {found.objective}")
+    return Opening(
+        recommended=found,
+        recipes=[(name, runs.objective(name)) for name in allowed],
+        active=serving.retrainings.active(model),
+        refusal=refusal,
     )
 
 

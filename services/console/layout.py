@@ -1,11 +1,13 @@
 """What all pages share: templates, the policy that browsers enforce, how numbers are written."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
 
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from models.champion import Move
 from services.console import assets, sparks
 
 # Nothing from elsewhere, no inline script or style, no frame around it.
@@ -24,6 +26,7 @@ PLACES = (
     ("Try it", "/try"),
     ("Review", "/review"),
     ("Alarms", "/alarms"),
+    ("Runs", "/runs"),
     ("API", "/docs"),
 )
 EXPLAINERS = {
@@ -75,8 +78,19 @@ def environment() -> Environment:
         measures=MEASURES,
         sparks=sparks,
     )
-    made.filters.update(count=count, day=day, moment=moment, share=share)
+    made.filters.update(count=count, day=day, moment=moment, second=second, share=share)
     return made
+
+
+def previous(history: Sequence[Move]) -> int | None:
+    """Return the version that a rollback would make the champion; None where there is none."""
+    standing: list[int] = []
+    for move in history:
+        if move.action == "promote":
+            standing.append(move.version)
+        elif standing:
+            standing.pop()
+    return standing[-2] if len(standing) > 1 else None
 
 
 def share(value: float) -> str:
@@ -102,6 +116,11 @@ def moment(at: str | datetime) -> str:
         '2026-03-01 12:04'
     """
     return _utc(at).strftime("%Y-%m-%d %H:%M")
+
+
+def second(at: str | datetime) -> str:
+    """Return a moment to the second, in UTC."""
+    return _utc(at).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def day(at: str | datetime) -> str:

@@ -84,7 +84,7 @@ def model_page(
     newest = known[-1] if known else None
     shown = serving.registry.version(model, number) if number else newest
     view = overview.model_view(serving, model)
-    previous = _previous(pointer.history)
+    previous = layout.previous(pointer.history)
     return layout.page(
         "model.html",
         here="/",
@@ -127,17 +127,6 @@ def _classes(connection: Connection, model: str, version: int | None) -> list[Cl
             rows.setdefault((each.class_label, each.source), {})[each.measure] = each.estimate
     found = [ClassRow(label, source, values) for (label, source), values in rows.items()]
     return [each for each in found if SHOWN[0] in each.values]
-
-
-def _previous(history: Sequence[Move]) -> int | None:
-    """Return the version that a rollback would make the champion; None where there is none."""
-    standing: list[int] = []
-    for move in history:
-        if move.action == "promote":
-            standing.append(move.version)
-        elif standing:
-            standing.pop()
-    return standing[-2] if len(standing) > 1 else None
 
 
 def _card(version: Version) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -9,7 +9,8 @@ from fastapi.responses import HTMLResponse
 from audit import recent
 from audit.recent import Glance
 from services import clock
-from services.console import layout
+from services.console import layout, runs
+from services.console.runs import RunView
 from services.routes.depending import Connected, refusals
 from services.wiring import Serving
 
@@ -47,6 +48,7 @@ class ModelView:
         since: When that was decided, as ISO 8601 text.
         glance: What the audit knows; None where there is no audit store.
         standing: Of its alarms.
+        run: Its last retraining; None where there is none.
     """
 
     name: str
@@ -54,6 +56,7 @@ class ModelView:
     since: str | None
     glance: Glance | None
     standing: Standing
+    run: RunView | None
 
 
 @router.get("/", summary="Overview", response_class=HTMLResponse, responses=refusals(409, 503))
@@ -93,7 +96,13 @@ def model_view(serving: Serving, name: str) -> ModelView:
         since=pointer.history[-1].at if pointer.history else None,
         glance=found,
         standing=standing(found.alarms if found else {}, watched=found is not None),
+        run=_last_run(serving, name),
     )
+
+
+def _last_run(serving: Serving, name: str) -> RunView | None:
+    found = serving.retrainings.page(model=name, limit=1)
+    return runs.view(found[0], clock.now()) if found else None
 
 
 def standing(alarms: Mapping[str, int], *, watched: bool) -> Standing:

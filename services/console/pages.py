@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter
 
-from services.console import alarms, assets, model, overview, reference, review, trying
+from services.console import alarms, assets, model, overview, reference, review, run, runs, trying
 
 ROUTERS: Sequence[APIRouter] = (
     overview.router,
@@ -12,6 +12,8 @@ ROUTERS: Sequence[APIRouter] = (
     trying.router,
     review.router,
     alarms.router,
+    runs.router,
+    run.router,
     reference.router,
     assets.router,
 )

@@ -21,17 +21,22 @@ def of(root: Path, found: Retraining) -> dict[str, Any] | None:
 
 def last(path: Path) -> dict[str, Any] | None:
     """Return the last whole line of a file of JSON lines; None where there is none."""
+    return next(iter(reversed(lines(path))), None)
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    """Return every whole line of a file of JSON lines, in order."""
     try:
-        lines = path.read_bytes().splitlines()
+        written = path.read_bytes().splitlines()
     except FileNotFoundError:
-        return None
-    for line in reversed(lines):
+        return []
+    found = []
+    for line in written:
         try:
-            value: dict[str, Any] = json.loads(line)
+            found.append(json.loads(line))
         except ValueError:  # still being written
             continue
-        return value
-    return None
+    return found
 
 
 def attempts(root: Path, found: Retraining) -> Sequence[Key]:

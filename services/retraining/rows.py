@@ -93,6 +93,7 @@ class Request:
         actor: Who asked.
         origin: "person", "policy" or "alertmanager".
         hyperparameters: Numbers that differ from the recipe's.
+        alarm_id: The alarm that it answers; None for none.
     """
 
     model: str
@@ -101,6 +102,7 @@ class Request:
     actor: str
     origin: str = "person"
     hyperparameters: Mapping[str, float] = field(default_factory=dict)
+    alarm_id: str | None = None
 
     def to_text(self) -> str:
         """Return the request as JSON, equal for equal requests."""

@@ -30,6 +30,8 @@ class RetrainingRequest(Request):
         Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)],
     ] = Field(default_factory=dict)
     """Numbers that differ from those of the champion's recipe."""
+    alarm_id: Annotated[str, StringConstraints(pattern="^[0-9a-f]{26}$")] | None = None
+    """The alarm that it answers; the alarm then stands as `requested`."""
 
 
 class ApprovalRequest(Request):
@@ -66,6 +68,10 @@ class RetrainingReply(Reply):
     """As asked for."""
     reason: str
     actor: str
+    origin: str
+    """What asked: person, policy or alertmanager."""
+    alarm_id: str | None
+    """The alarm that it answers, where a person named one."""
     status: Literal[
         "queued", "running", "awaiting_approval", "promoted", "rejected", "failed", "cancelled"
     ]
@@ -112,6 +118,8 @@ def shown(
         objective=request.objective,
         reason=request.reason,
         actor=request.actor,
+        origin=request.origin,
+        alarm_id=request.alarm_id,
         status=found.status,
         step=found.step,
         outcome=found.reason,

@@ -30,7 +30,7 @@ from services.images import ImageFolder
 from services.launchers import JobSpec, Key, Launcher, State
 from services.recording import Recorder
 from services.references import FIELD
-from services.retraining import bases, choosing, collecting, evaluating, files
+from services.retraining import bases, choosing, collecting, comparing, evaluating, files
 from services.retraining.files import Folder
 from services.retraining.rows import ACTIVE, Retraining, Rows, Status
 from services.settings import Settings
@@ -209,6 +209,7 @@ class Steps:
             evaluating.outcomes(session, locked, units, model=f"{model}@{each.ref.version}")
             for session, each in zip(sessions, versions, strict=True)
         )
+        comparing.write(here, sessions, locked, before, after)
         slow, fast = evaluating.latencies(sessions, locked.images[0].astype("uint8"))
         verdict = gate.decide(
             before,

@@ -3,20 +3,18 @@
 The routes only write and read the record; the runner does the work.
 """
 
-import asyncio
-import json
-from collections.abc import AsyncIterator
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query
 from fastapi.responses import StreamingResponse
 
-from audit import change_control, records
+from audit import change_control, records, report
+from audit.errors import UnknownRecordError
 from services import clock
+from services.errors import RequestError
 from services.identifiers import PATTERN, identifier
-from services.launchers import Key, LocalLauncher
-from services.retraining import asking, progress
+from services.retraining import asking, progress, streaming
 from services.retraining.rows import Approval, Request, Retraining
 from services.retraining.schemas import (
     ApprovalRequest,
@@ -37,8 +35,6 @@ IdempotencyKey = Annotated[
     str | None,
     Header(min_length=1, max_length=200, description="Asking again with it asks once."),
 ]
-_LOOK_SECONDS = 0.5
-_STREAM_TYPE = "text/event-stream"
 
 
 @router.post(
@@ -53,6 +49,8 @@ def retrain(
     """Write the request down; 409 while one of the model is under way or the plan forbids it."""
     now = clock.now()
     plan = change_control.load(serving.settings.change_control or change_control.DEFAULT)
+    if wish.alarm_id is not None:
+        _check_alarm(serving, wish.alarm_id, wish.model)
     request = Request(**wish.model_dump())
     made = asking.ask(
         serving.retrainings, serving.registry, plan, request, key=idempotency_key, now=now
@@ -92,7 +90,7 @@ def retraining(retraining_id: Id, serving: Connected) -> RetrainingReply:
     "/{retraining_id}/logs",
     summary="What the training prints",
     responses={
-        200: {"content": {_STREAM_TYPE: {"schema": {"type": "string"}}}},
+        200: {"content": {streaming.MEDIA_TYPE: {"schema": {"type": "string"}}}},
         **refusals(404, 422, 503),
     },
     response_class=StreamingResponse,
@@ -104,9 +102,14 @@ def retraining_logs(
 ) -> StreamingResponse:
     """Stream the output of every attempt as server-sent events: `log` lines, then one `end`."""
     serving.retrainings.get(retraining_id)
-    return StreamingResponse(
-        _stream(serving, retraining_id, follow=follow), media_type=_STREAM_TYPE
+    told = streaming.stream(
+        serving.retrainings,
+        serving.settings.retrainings,
+        retraining_id,
+        follow=follow,
+        names=("log",),
     )
+    return StreamingResponse(told, media_type=streaming.MEDIA_TYPE)
 
 
 @router.post(
@@ -145,24 +148,15 @@ def _request_event(made: Retraining) -> records.RequestEvent:
         origin="person",
         actor=made.request.actor,
         reason=made.request.reason,
+        alarm_id=made.request.alarm_id,
     )
 
 
-async def _stream(serving: Serving, retraining_id: str, *, follow: bool) -> AsyncIterator[str]:
-    """Yield new output until there is no more, or with `follow` until the retraining has ended."""
-    launcher = LocalLauncher(serving.settings.retrainings)
-    offsets: dict[Key, int] = {}
-    while True:
-        found = await asyncio.to_thread(serving.retrainings.get, retraining_id)
-        for key in progress.attempts(serving.settings.retrainings, found):
-            part, offsets[key] = launcher.logs(key, offsets.get(key, 0))
-            for line in part.decode(errors="replace").splitlines():
-                yield _event("log", {"attempt": str(key), "line": line})
-        if found.ended or not follow:
-            yield _event("end", {"status": found.status, "outcome": found.reason})
-            return
-        await asyncio.sleep(_LOOK_SECONDS)
-
-
-def _event(name: str, value: dict[str, Any]) -> str:
-    return f"event: {name}\ndata: {json.dumps(value)}\n\n"
+def _check_alarm(serving: Serving, alarm_id: str, model: str) -> None:
+    """Refuse an alarm that is not there, or is about another model."""
+    with serving.store.require().connected() as connection:
+        found = report.alarm(connection, alarm_id)
+    if found is None:
+        raise UnknownRecordError(f"there is no alarm {alarm_id}")
+    if found["model"] != model:
+        raise RequestError(f"alarm_id: {alarm_id} is about {found['model']}, not {model}")

@@ -209,3 +209,15 @@ def test_the_bound_covers_a_true_loss_as_often_as_it_promises() -> None:
         )
         passes += found.low >= -0.05
     assert passes / 300 <= 0.08
+
+
+def test_every_estimate_comes_with_the_values_that_it_compares() -> None:
+    """The difference of the two levels is the estimate, but for the imaginary pair."""
+    checks = [each for each in judged(BETTER).checks if each.difference is not None]
+
+    assert len(checks) == 13
+    for each in checks:
+        before, after = each.levels
+        assert after - before == pytest.approx(each.difference.value, abs=0.01), each.rule
+    accuracy = next(each for each in checks if each.rule == "accuracy")
+    assert (0.9, 0.91) == pytest.approx(accuracy.levels, abs=1e-3)

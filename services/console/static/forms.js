@@ -2,14 +2,25 @@
 
 const NAME = "rightly-name"; // who decides, kept in this browser only
 
-for (const form of document.querySelectorAll("form[data-json]")) {
-  const actor = form.elements.actor;
-  if (actor && !actor.value) actor.value = localStorage.getItem(NAME) || "";
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    send(form);
-  });
+/** Make the forms below a node send JSON, and its buttons open and close their dialogs. */
+export function wire(node) {
+  for (const form of node.querySelectorAll("form[data-json]")) {
+    const actor = form.elements.actor;
+    if (actor && !actor.value) actor.value = localStorage.getItem(NAME) || "";
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      send(form);
+    });
+  }
+  for (const button of node.querySelectorAll("[data-opens]")) {
+    button.addEventListener("click", () => document.getElementById(button.dataset.opens).showModal());
+  }
+  for (const button of node.querySelectorAll("[data-closes]")) {
+    button.addEventListener("click", () => button.closest("dialog").close());
+  }
 }
+
+wire(document);
 
 async function send(form) {
   const button = form.querySelector("button");
@@ -22,25 +33,36 @@ async function send(form) {
   say("Sending…");
   try {
     if (form.elements.actor) localStorage.setItem(NAME, form.elements.actor.value);
-    const reply = await fetch(form.action, {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify(values(form)),
-    });
-    if (!reply.ok) throw new Error((await reply.json()).detail);
+    const reply = await asked(form);
+    const answer = await reply.json();
+    if (!reply.ok) throw new Error(answer.detail);
     say("Done.");
     await settled(form);
-    location.assign(form.dataset.next || location.pathname + location.search.replace(/[?&]version=\d+/, ""));
+    location.assign(next(form, answer));
   } catch (error) {
     say(error.message, true);
     button.disabled = false;
   }
 }
 
+/** Send a form's fields: as JSON, or with DELETE, which has no body, in the address. */
+function asked(form) {
+  const method = form.dataset.method || "POST";
+  const address = form.getAttribute("action"); // a field may be called action
+  if (method === "DELETE") return fetch(`${address}?${new URLSearchParams(values(form))}`, { method });
+  return fetch(address, { method, headers: { "content-type": "application/json" }, body: JSON.stringify(values(form)) });
+}
+
+/** Where to go on: as the form says, with names in braces taken from the answer; else here. */
+function next(form, answer) {
+  const named = form.dataset.next?.replace(/\{(\w+)\}/g, (_, name) => encodeURIComponent(answer[name]));
+  return named || location.pathname + location.search.replace(/[?&]version=\d+/, "");
+}
+
 function values(form) {
   const found = {};
   for (const field of form.elements) {
-    if (field.name) found[field.name] = "number" in field.dataset ? Number(field.value) : field.value;
+    if (field.name) found[field.name] = "number" in field.dataset ? Number(field.value) : "boolean" in field.dataset ? field.value === "true" : field.value;
   }
   return found;
 }

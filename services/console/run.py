@@ -1,0 +1,209 @@
+"""One retraining: where it stands, what it learns from, the gate's verdict, before and after."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import HTMLResponse
+
+from audit import change_control
+from audit.errors import PlanError
+from models.errors import RegistryError
+from services import clock
+from services.console import gates, layout, runs
+from services.retraining import evidence, reading
+from services.retraining.evidence import DatasetReply
+from services.retraining.rows import Approval, Retraining
+from services.routes.depending import Connected, refusals
+from services.routes.retrainings import Id
+from services.wiring import Serving
+
+router = APIRouter(tags=["pages"])
+
+# The steps that everybody sees, in their order.
+WAY = ("collect", "train", "export", "evaluate", "gate", "approve", "promote")
+_SOURCES: Mapping[str, str] = {
+    "base": "what the champion learnt from",
+    "labels": "answers with a label",
+    "reviews": "answers with a verdict",
+    "regions": "of these with a region",
+}
+_WHY: Mapping[str, tuple[str, str]] = {
+    "drawn": ("Drawn at random", "One of each class in turn."),
+    "mended": ("Only the candidate is right", "Drawn from all such rows."),
+    "broken": ("Only the champion is right", "Drawn from all such rows."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One step on the way.
+
+    Attributes:
+        name: The step.
+        place: "done", "now" or "next".
+        said: What came of it; "" for nothing to say.
+    """
+
+    name: str
+    place: str
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """What a person may do now.
+
+    Attributes:
+        cancel: End it.
+        approve: Say yes or no to the candidate.
+        promote: Make the candidate the champion by hand.
+        undo: Number of the version that a rollback would bring back; None where the candidate
+            does not answer.
+        needed: Persons who must agree; 0 where the gate alone decides.
+    """
+
+    cancel: bool
+    approve: bool
+    promote: bool
+    undo: int | None
+    needed: int
+
+
+@router.get(
+    "/runs/{retraining_id}",
+    summary="One retraining, to look at",
+    response_class=HTMLResponse,
+    responses=refusals(404, 422, 503),
+)
+def run_page(retraining_id: Id, serving: Connected) -> HTMLResponse:
+    """Show a retraining from its reason to what came of it; it follows while it is under way."""
+    found = serving.retrainings.get(retraining_id)
+    root, facts = serving.settings.retrainings, found.facts
+    manifest = reading.manifest(root, found)
+    verdict: Mapping[str, Any] | None = facts.get("verdict")
+    compared = reading.comparison(root, found)
+    approvals = serving.retrainings.approvals(retraining_id)
+    return layout.page(
+        "run.html",
+        here="/runs",
+        view=runs.view(found, clock.now()),
+        run=found,
+        events=serving.retrainings.events(retraining_id),
+        stages=stages(found),
+        approvals=approvals,
+        decisions=decisions(serving, found, approvals),
+        epochs=reading.epochs(root, found),
+        recipe=_recipe(found, reading.recipe(root, found)),
+        dataset=None if manifest is None else _data(found, evidence.dataset(manifest)),
+        verdict=verdict,
+        checks=[] if verdict is None else gates.table(verdict),
+        level=None if verdict is None else gates.level(verdict),
+        counts=None if compared is None else compared["counts"],
+        pairs=[] if compared is None else _pairs(compared["pairs"]),
+    )
+
+
+def stages(found: Retraining) -> list[Stage]:
+    """Return the way of a retraining, and how far it has come."""
+    reached = _reached(found)
+    shown = []
+    for place, name in enumerate(WAY):
+        is_now = not found.ended and found.step == name
+        state = "now" if is_now else "done" if place < reached else "next"
+        shown.append(Stage(name, state, _said(found, name)))
+    return shown
+
+
+def _reached(found: Retraining) -> int:
+    """Return how many steps are done, by what they left."""
+    facts = found.facts
+    if found.status == "promoted":
+        return len(WAY)
+    if not found.ended:
+        return WAY.index(found.step) if found.step in WAY else 0
+    marks = ("dataset", "export_attempt", "candidate", "verdict", "verdict")
+    done = [name in facts for name in marks]
+    return done.index(False) if False in done else len(done)
+
+
+def _said(found: Retraining, name: str) -> str:
+    facts = found.facts
+    if name == "collect" and "rows" in facts:
+        rows = facts["rows"]
+        total = sum(count for source, count in rows.items() if source != "regions")
+        return f"{layout.count(total)} rows"
+    if name == "export" and "candidate" in facts:
+        return f"version {facts['candidate']}"
+    if name == "gate" and "verdict" in facts:
+        return "passed" if facts["verdict"]["passed"] else "refused"
+    return ""
+
+
+def decisions(serving: Serving, found: Retraining, said: Sequence[Approval]) -> Decisions:
+    """Return what may be done with it now."""
+    candidate = found.facts.get("candidate")
+    champion, before = _champion(serving, found.request.model)
+    return Decisions(
+        cancel=not found.ended and found.cancelled_by is None,
+        approve=found.status == "awaiting_approval",
+        promote=found.ended and candidate is not None and candidate != champion,
+        undo=before if candidate is not None and candidate == champion else None,
+        needed=_needed(serving) - sum(each.approved for each in said),
+    )
+
+
+def _champion(serving: Serving, model: str) -> tuple[int | None, int | None]:
+    """Return the version that answers, and the one that a rollback would bring back."""
+    try:
+        pointer = serving.registry.pointer(model)
+    except RegistryError:
+        return None, None
+    return pointer.version, layout.previous(pointer.history)
+
+
+def _needed(serving: Serving) -> int:
+    try:
+        chosen = serving.settings.change_control or change_control.DEFAULT
+        return change_control.load(chosen).approval.persons
+    except PlanError:
+        return 0
+
+
+def _recipe(found: Retraining, written: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """Return how it learns as names and values; empty before that was chosen."""
+    if written is None:
+        return []
+    numbers = {**written["options"], **written["training"]}
+    asked = found.request.objective
+    rows = [
+        ("Way of learning", runs.objective(written["objective"])),
+        ("Asked for", runs.objective(asked) if asked != written["objective"] else "the same"),
+        ("Why", str(found.facts.get("choice", ""))),
+        ("Begins with", "the champion's weights" if written["weights"] else "fresh weights"),
+    ]
+    rows += [(name.replace("_", " ").capitalize(), _plain(each)) for name, each in numbers.items()]
+    return [(name, value) for name, value in rows if value]
+
+
+def _plain(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _data(found: Retraining, told: DatasetReply) -> dict[str, Any]:
+    counted: Mapping[str, int] = found.facts.get("rows", {})
+    return {
+        "told": told,
+        "rows": [(_SOURCES.get(name, name), count) for name, count in counted.items()],
+        "origin": {key: value for key, value in told.base.items() if key != "rows"},
+    }
+
+
+def _pairs(
+    pairs: Sequence[Mapping[str, Any]],
+) -> list[tuple[str, str, list[tuple[int, Mapping[str, Any]]]]]:
+    """Return title, words and numbered pairs, by why they are shown."""
+    numbered = list(enumerate(pairs))
+    parts = [(*_WHY[why], [each for each in numbered if each[1]["why"] == why]) for why in _WHY]
+    return [part for part in parts if part[2]]

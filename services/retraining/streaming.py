@@ -1,0 +1,57 @@
+"""What happens to a retraining, as it happens: its state, its epochs, what it prints."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Collection
+from pathlib import Path
+from typing import Any, Final
+
+from services.launchers import Key, LocalLauncher
+from services.retraining import progress, reading
+from services.retraining.rows import Rows
+
+MEDIA_TYPE: Final = "text/event-stream"
+NAMES: Final = ("state", "epoch", "log", "end")
+_LOOK_SECONDS: Final = 0.5
+
+
+async def stream(
+    rows: Rows, root: Path, retraining_id: str, *, follow: bool, names: Collection[str] = NAMES
+) -> AsyncIterator[str]:
+    """Yield server-sent events until there is no more to tell, or until it has ended.
+
+    Args:
+        rows: The record.
+        root: Folder of all retrainings.
+        retraining_id: Which.
+        follow: Whether to go on until it has ended.
+        names: Which events: "state" whenever status or step changed, "epoch" after each epoch,
+            "log" per printed line; "end" comes last and always.
+    """
+    launcher = LocalLauncher(root)
+    offsets: dict[Key, int] = {}
+    standing: dict[str, str] = {}
+    told = 0
+    while True:
+        found = await asyncio.to_thread(rows.get, retraining_id)
+        state = {"status": found.status, "step": found.step}
+        if "state" in names and state != standing:
+            yield _event("state", state)
+        standing = state
+        if "epoch" in names:
+            epochs = await asyncio.to_thread(reading.epochs, root, found)
+            for each in epochs[told:]:
+                yield _event("epoch", each)
+            told = len(epochs)
+        for key in progress.attempts(root, found) if "log" in names else ():
+            part, offsets[key] = launcher.logs(key, offsets.get(key, 0))
+            for line in part.decode(errors="replace").splitlines():
+                yield _event("log", {"attempt": str(key), "line": line})
+        if found.ended or not follow:
+            yield _event("end", {"status": found.status, "outcome": found.reason})
+            return
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _event(name: str, value: dict[str, Any]) -> str:
+    return f"event: {name}\ndata: {json.dumps(value)}\n\n"
