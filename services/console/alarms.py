@@ -161,7 +161,7 @@ def opening(serving: Serving, model: str) -> Opening | None:
         champion = serving.registry.champion(model)
     except RegistryError:
         return None
-    refusal, allowed = "", ("auto",)
+    refusal, allowed = "", tuple[str, ...](("auto",))
     try:
         plan = change_control.load(serving.settings.change_control or change_control.DEFAULT)
         allowed = plan.may_change.objective

@@ -66,7 +66,7 @@ def level(verdict: Mapping[str, Any]) -> int | None:
     """Return the confidence level of the intervals in percent; None where there is none."""
     for check in verdict["checks"]:
         if check["difference"] is not None:
-            return round(100 * check["difference"]["level"])
+            return round(100 * float(check["difference"]["level"]))
     return None
 
 

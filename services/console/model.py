@@ -12,7 +12,6 @@ from audit import recent, report
 from audit.canonical import read_moment
 from audit.intervals import Estimate
 from audit.recent import Example
-from models.champion import Move
 from models.registry import Version
 from services import references
 from services.console import layout, overview

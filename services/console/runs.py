@@ -139,7 +139,7 @@ def span(lasted: timedelta) -> str:
         '1 d 2 h'
     """
     seconds = max(0, int(lasted.total_seconds()))
-    parts = []
+    parts: list[tuple[int, str]] = []
     for size, unit in ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s")):
         number, seconds = divmod(seconds, size)
         if number or parts:

@@ -80,24 +80,23 @@ function draw() {
     {
       width: place.clientWidth,
       height: HEIGHT,
-      scales: { x: { time: false, range: [1, Math.max(2, last)] }, y: { range: (_, low, high) => [Math.min(0, low), high || 1] } },
+      scales: { x: { time: false, range: [1, Math.max(2, last)] }, y: { range: (_, low, high) => [Math.min(0, low), 1.06 * high || 1] } },
       axes: [{ ...axis, grid: { show: false }, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500], values: (_, all) => all.map((value) => `${value}`) }, { ...axis, size: 48, values: (_, all) => all.map((value) => value.toFixed(all.at(-1) < 1 ? 2 : 1)) }],
       series: [{ label: "epoch", value: (_, value) => (value === null ? "–" : `${value}`) }, ...series],
       legend: { markers: { width: 2 } },
+      hooks: { ready: [(plot) => plot.setLegend({ idx: rows.length - 1 })] },
     },
     data,
     place,
   );
-  chart.setLegend({ idx: rows.length - 1 });
   document.getElementById("share").value = latest.share;
   document.getElementById("now").textContent = told(latest);
 }
 
 function told({ epoch, epochs: all, terms, validation, seconds_left: left, share }) {
-  const parts = [`Epoch ${epoch} of ${all}`, `loss ${terms.total?.toFixed(3)}`];
-  for (const [name, value] of Object.entries(validation ?? {})) parts.push(`${name.replaceAll("_", " ")} ${value.toFixed(3)} on held-out rows`);
-  if (share < 1 && run.dataset.live === "yes") parts.push(`${lasting(left)} left`);
-  return `${parts.join(", ")}.`;
+  const ahead = share < 1 && run.dataset.live === "yes" ? `, ${lasting(left)} left` : "";
+  const held = Object.entries(validation ?? {}).filter(([name]) => name !== "loss").map(([name, value]) => `${name.replaceAll("_", " ")} ${value.toFixed(3)}`);
+  return `Epoch ${epoch} of ${all}${ahead}. Loss ${terms.total?.toFixed(3)}.${held.length ? ` On held-out rows: ${held.join(", ")}.` : ""}`;
 }
 
 function lasting(seconds) {
