@@ -65,8 +65,7 @@ class TEA(Objective):
 
     @override
     def begin(self, classifier: Classifier, training: ImageSet) -> None:
-        self.teacher = deepcopy(self.teacher).to(next(classifier.parameters()).device)
-        self.teacher.eval().requires_grad_(requires_grad=False)
+        self.teacher = frozen_teacher(self.teacher, next(classifier.parameters()).device)
         own, theirs = last_layer(classifier), last_layer(self.teacher)
         with torch.no_grad():
             own.weight.copy_(theirs.weight)
@@ -99,6 +98,11 @@ class TEA(Objective):
         return torch.where(other, (first + shift) % classes, first)
 
 
+def frozen_teacher(teacher: Classifier, device: torch.device) -> Classifier:
+    """Return a copy of the teacher on `device`, in eval mode, that wants no gradient."""
+    return deepcopy(teacher).to(device).eval().requires_grad_(requires_grad=False)
+
+
 def geo_l1(student: Tensor, teacher: Tensor, *, smallest: int = 8) -> Tensor:
     """Return the mean absolute difference of heatmaps, each over their geometric mean size.
 
@@ -128,7 +132,7 @@ def same_images(batch: Batch) -> Tensor:
 
 
 def masked_images(batch: Batch) -> Tensor:
-    """Show the teacher the images with irrelevant pixels black: segmenter × classifier."""
+    """Show the teacher the images with irrelevant pixels black."""
     size = (batch.images.shape[2], batch.images.shape[3])
     return batch.images * (1 - fit_mask(batch.irrelevant, size)[:, None].to(batch.images.dtype))
 

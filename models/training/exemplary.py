@@ -22,7 +22,7 @@ from models.errors import TrainingError
 from models.explainers.base import heatmap
 from models.explainers.gradcam import gradcam
 from models.modes import evaluation_mode
-from models.training.batches import batches
+from models.training.batches import batch_of, batches
 from models.training.image_sets import ImageSet
 from models.training.losses.gradcam_penalty import unit
 from models.training.objectives import Batch, Loss, Moment, Objective, fit_mask, weighted
@@ -55,25 +55,41 @@ class ExemplaryLearning(Objective):
     """L = CE + λ · mean_n max(‖E_n - C_good‖ - ‖E_n - C_bad‖ + m, 0), CAM of the true class.
 
     Only two annotated images are needed, so every row takes part, with or without a region. A
-    refinement: begin with a trained classifier. Without given exemplars they are chosen by recall
-    among the annotated rows before training; a set without a region is refused.
+    refinement: begin with a trained classifier. Before training the exemplars are those that a
+    reviewer named, or else are chosen by recall among the annotated rows; a set without a region
+    is then refused. Explanations are those of the classifier that training begins with.
 
     Attributes:
         weight: λ.
         margin: m, on distances in [0, √2].
+        good_image: Image whose evidence a reviewer called right; "" chooses by recall.
+        bad_image: Image whose evidence a reviewer called wrong; "" chooses by recall.
+        reviewer: Who chose them.
         good: C_good; None chooses it.
         bad: C_bad; None chooses it.
     """
 
     weight: float = 1.0
     margin: float = 0.1
+    good_image: str = ""
+    bad_image: str = ""
+    reviewer: str = "reviewer"
     good: Exemplar | None = field(default=None, repr=False)
     bad: Exemplar | None = field(default=None, repr=False)
     name: ClassVar[str] = "exbl"
 
     @override
     def begin(self, classifier: Classifier, training: ImageSet) -> None:
-        if self.good is None or self.bad is None:
+        if self.good is not None and self.bad is not None:
+            return
+        if bool(self.good_image) != bool(self.bad_image):
+            raise TrainingError("exbl needs both good_image and bad_image, or neither")
+        if self.good_image:
+            self.good, self.bad = (
+                named(classifier, training, image, self.reviewer)
+                for image in (self.good_image, self.bad_image)
+            )
+        else:
             self.good, self.bad = by_recall(ranked(classifier, training))
 
     @override
@@ -179,6 +195,37 @@ def by_reviewer(
             "candidates; one of each is needed"
         )
     return good[0]._replace(chosen_by=reviewer), bad[-1]._replace(chosen_by=reviewer)
+
+
+def named(classifier: Classifier, rows: ImageSet, image: str, reviewer: str) -> Exemplar:
+    """Return the explanation of the image that a reviewer named.
+
+    Args:
+        classifier: Whose explanation it is.
+        rows: Where the image is looked for.
+        image: A row's name in the set, or the end of its path in the manifest.
+        reviewer: Who chose it.
+
+    Raises:
+        TrainingError: If no row or more than one has this name.
+    """
+    found = [
+        row
+        for row, name in enumerate(rows.ids)
+        if image == name or f"/{name.removesuffix(')').replace('(', '/')}".endswith(f"/{image}")
+    ]
+    if len(found) != 1:
+        some = ", ".join(rows.ids[:3])
+        raise TrainingError(
+            f"exbl: {image!r} is the name of {len(found)} rows of the training split, needed is "
+            f"one; they are called {some} …"
+        )
+    batch = batch_of(rows, np.array(found, np.int64)).on(next(classifier.parameters()).device)
+    with evaluation_mode(classifier):
+        cam = gradcam(classifier, batch.images, batch.labels).attribution.detach()
+        recall = float(activation_recalls(cam, batch.relevant)[0])
+        shown = explanation_of(batch.images, cam)[0].cpu()
+    return Exemplar(rows.ids[found[0]], found[0], recall, shown, chosen_by=reviewer)
 
 
 def _distance(shown: Tensor, exemplar: Tensor) -> Tensor:

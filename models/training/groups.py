@@ -22,7 +22,8 @@ from models.training.image_sets import ImageSet
 from models.training.objectives import ERM, Reweighted
 from models.training.optimizers import TrainingConfig
 from models.training.scores import answers
-from models.training.trainer import TrainingResult, train
+from models.training.stages import Stages
+from models.training.trainer import TrainingResult
 
 _STRENGTHS = (1.0, 0.7, 0.3, 0.1, 0.07, 0.03, 0.01)
 
@@ -35,6 +36,7 @@ def just_train_twice(
     *,
     first_epochs: int = 1,
     upweight: float = 50.0,
+    stages: Stages | None = None,
 ) -> tuple[Classifier, TrainingResult]:
     """Train briefly, then anew with the first classifier's training errors weighted up.
 
@@ -45,15 +47,30 @@ def just_train_twice(
         config: How to train.
         first_epochs: T, epochs of the first training.
         upweight: Weight of the rows that it gets wrong.
+        stages: How the two trainings, "first" and "second", are watched.
+
+    Returns:
+        The second classifier and how its training went; the first ones where that was cancelled.
     """
+    watched = stages or Stages()
     first = build()
-    train(
-        first, ERM(), training, validation, replace(config, epochs=first_epochs, criterion="last")
+    brief = replace(config, epochs=first_epochs, criterion="last")
+    result = watched.train(
+        "first", first, ERM(), training=training, validation=validation, config=brief
     )
+    if result.cancelled:
+        return first, result
     wrong = ~answers(first, training).correct
     weights = torch.from_numpy(np.where(wrong, upweight, 1.0).astype(np.float32))
     second = build()
-    return second, train(second, Reweighted(weights), training, validation, config)
+    return second, watched.train(
+        "second",
+        second,
+        Reweighted(weights),
+        training=training,
+        validation=validation,
+        config=config,
+    )
 
 
 def refit_last_layer(

@@ -1,10 +1,10 @@
 """Every objective by its name: for recipes, the command line, benchmarks, the contract suite."""
 
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
 from typing import Any
 
 from models.errors import TrainingError
+from models.training import options as plain_options
 from models.training.exemplary import ExemplaryLearning
 from models.training.losses.cdep import CDEP
 from models.training.losses.counterexamples import Counterexamples
@@ -43,7 +43,8 @@ _LISTED: tuple[type[Objective], ...] = (
     GroupDRO,
 )
 BY_NAME: Mapping[str, type[Objective]] = {each.name: each for each in _LISTED}
-"""Objectives that options alone can make; TEA needs a teacher (`distillation.TEA`)."""
+"""Objectives that options alone can make; those with a teacher are in `teaching`, methods of
+several trainings in `procedures`."""
 
 
 def objective(name: str, options: Mapping[str, Any] | None = None) -> Objective:
@@ -58,19 +59,9 @@ def objective(name: str, options: Mapping[str, Any] | None = None) -> Objective:
     """
     if name not in BY_NAME:
         raise TrainingError(f"objective {name!r} is none of {', '.join(BY_NAME)}")
-    given = dict(options or {})
-    known = option_names(name)
-    unknown = sorted(given.keys() - known)
-    if unknown:
-        raise TrainingError(f"{name} has no option {unknown[0]!r}; it has {', '.join(known)}")
-    ready = {key: tuple(each) if isinstance(each, list) else each for key, each in given.items()}
-    return BY_NAME[name](**ready)
+    return plain_options.made(BY_NAME[name], name, options or {})
 
 
 def option_names(name: str) -> list[str]:
-    """Return the options of an objective: its attributes that are plain values."""
-    return [
-        each.name
-        for each in fields(BY_NAME[name])  # type: ignore[arg-type]  # all listed are dataclasses
-        if each.repr and each.default is not MISSING
-    ]
+    """Return the options of an objective of `BY_NAME`; none for any other name."""
+    return plain_options.names(BY_NAME[name]) if name in BY_NAME else []

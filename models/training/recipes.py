@@ -24,6 +24,10 @@ from typing import Any
 from models.errors import TrainingError
 from models.training.optimizers import TrainingConfig
 
+IMAGENET = "imagenet"
+PATHS = ("teacher", "segmenter", "unbiased", "features")
+"""Options that name a file or folder."""
+
 _TABLES = ("options", "training", "balance")
 
 
@@ -76,7 +80,7 @@ class Recipe:
 
 
 def read(path: Path) -> Recipe:
-    """Read a recipe; a relative `data` folder is relative to the file.
+    """Read a recipe; its relative paths are relative to the file.
 
     Raises:
         TrainingError: Naming what is wrong in the file.
@@ -85,9 +89,22 @@ def read(path: Path) -> Recipe:
         content = tomllib.loads(path.read_text("utf-8"))
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise TrainingError(f"{path} cannot be read as TOML: {error}") from error
-    if "data" in content:
-        content["data"] = str((path.parent / str(content["data"])).resolve())
-    return parse(content)
+    return parse(anchored(content, path.parent))
+
+
+def anchored(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the content of a recipe with its relative paths made absolute, from `folder`."""
+    values = dict(content)
+    for name in ("data", "weights"):
+        if values.get(name) and values[name] != IMAGENET:
+            values[name] = str((folder / str(values[name])).resolve())
+    options = values.get("options")
+    if isinstance(options, Mapping):
+        values["options"] = {
+            key: str((folder / str(each)).resolve()) if key in PATHS and each else each
+            for key, each in options.items()
+        }
+    return values
 
 
 def parse(content: Mapping[str, Any]) -> Recipe:

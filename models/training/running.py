@@ -1,27 +1,25 @@
 """From a recipe to a trained classifier: data, network, weight of the explanation, training."""
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-import torch
-from safetensors.torch import load_file
-from torch import Tensor
-
-from models import architectures, imagenet
 from models.architectures import Classifier
 from models.errors import TrainingError
-from models.training import datasets, methods
+from models.training import building, methods, options, procedures, teaching
 from models.training.balance import balance
-from models.training.distillation import TEA, masked_images, same_images
+from models.training.exemplary import ExemplaryLearning
 from models.training.image_sets import ImageSet
 from models.training.objectives import Objective
+from models.training.procedures import Outcome, Setting
 from models.training.recipes import Recipe
+from models.training.stages import Stages
 from models.training.trainer import Progress, TrainingResult, train
-from models.types import ClassifierSpec
 
-IMAGENET = "imagenet"
-_VIEWS = {"masked": masked_images, "same": same_images}
+NAMES = (*methods.BY_NAME, *teaching.BY_NAME, *procedures.BY_NAME)
+"""Every way of learning that a recipe can name."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +31,16 @@ class Trained:
         result: How the training went.
         recipe: As it was run, with the weight that the ratio rule found.
         splits: The sets: "train", "val" and, where there is one, "test".
+        findings: What the method found on its way, as plain values: exemplars, rounds.
+        others: Further classifiers by name, for example of earlier rounds.
     """
 
     classifier: Classifier
     result: TrainingResult
     recipe: Recipe
     splits: Mapping[str, ImageSet]
+    findings: Mapping[str, Any] = field(default_factory=dict)
+    others: Mapping[str, Classifier] = field(default_factory=dict)
 
 
 def run(
@@ -62,12 +64,51 @@ def run(
         DatasetError: If the data cannot be used.
         TrainingError: If the method cannot run on the architecture, or the loss is not finite.
     """
-    sets = dict(splits) if splits is not None else read_splits(recipe)
-    training, validation = sets["train"], sets.get("val")
-    if validation is None:
-        raise TrainingError(f"{recipe.data} has no split 'val' to choose the epoch by")
-    classifier = build(recipe, training.classes)
-    objective = objective_of(recipe, training.classes)
+    if recipe.objective not in NAMES:
+        raise TrainingError(f"objective {recipe.objective!r} is none of {', '.join(NAMES)}")
+    sets = dict(splits) if splits is not None else building.read_splits(recipe)
+    stages = Stages(progress, should_stop, checkpoint)
+    if recipe.objective in procedures.BY_NAME:
+        outcome = _by_procedure(recipe, sets, stages)
+    else:
+        recipe, outcome = _by_objective(recipe, sets, stages)
+    return Trained(
+        outcome.classifier.cpu().eval(),
+        outcome.result,
+        recipe,
+        sets,
+        outcome.findings,
+        {name: each.cpu().eval() for name, each in outcome.others.items()},
+    )
+
+
+def _by_procedure(recipe: Recipe, sets: Mapping[str, ImageSet], stages: Stages) -> Outcome:
+    """Run a method of several trainings."""
+    if recipe.balance is not None:
+        raise TrainingError(f"{recipe.objective} has no weight to balance")
+    chosen = options.made(procedures.BY_NAME[recipe.objective], recipe.objective, recipe.options)
+    training, validation = building.training_and_validation(recipe, sets)
+    return chosen.run(
+        Setting(
+            lambda: building.build(recipe, training.classes),
+            training,
+            validation,
+            recipe.training,
+            stages,
+        )
+    )
+
+
+def _by_objective(
+    recipe: Recipe, sets: Mapping[str, ImageSet], stages: Stages
+) -> tuple[Recipe, Outcome]:
+    """Train once with an objective; return the recipe as it was run too."""
+    training, validation = building.training_and_validation(recipe, sets)
+    classifier = building.build(recipe, training.classes)
+    if recipe.objective in teaching.BY_NAME:
+        objective = teaching.objective_of(recipe, sets, stages)
+    else:
+        objective = methods.objective(recipe.objective, recipe.options)
     if recipe.balance is not None:
         recipe, objective = _balanced(recipe, objective, classifier, training)
     result = train(
@@ -76,73 +117,27 @@ def run(
         training,
         validation,
         recipe.training,
-        progress=progress,
-        should_stop=should_stop,
-        checkpoint=checkpoint,
+        progress=stages.progress,
+        should_stop=stages.should_stop,
+        checkpoint=stages.checkpoint,
     )
-    return Trained(classifier.cpu().eval(), result, recipe, sets)
+    return recipe, Outcome(classifier, result, _findings(objective))
 
 
-def read_splits(recipe: Recipe) -> dict[str, ImageSet]:
-    """Read the recipe's data, prepared for its architecture."""
-    entries = datasets.read_folder(Path(recipe.data))
-    classes = sorted({each.label for each in entries})
-    preprocessing = _spec(recipe, classes).preprocessing
-    return datasets.load_splits(entries, preprocessing, seed=recipe.training.seed)
-
-
-def build(recipe: Recipe, classes: tuple[str, ...]) -> Classifier:
-    """Return the recipe's classifier before training; the seed fixes fresh weights.
-
-    Raises:
-        TrainingError: If the weights cannot be read.
-    """
-    state: Mapping[str, Tensor] | None = None
-    if recipe.weights == IMAGENET:
-        state = imagenet.imagenet_classifier().network.state_dict()
-    elif recipe.weights:
-        if not Path(recipe.weights).is_file():
-            raise TrainingError(f"there are no weights at {recipe.weights}")
-        state = load_file(recipe.weights)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.training.seed)
-        return architectures.build(_spec(recipe, classes), pretrained_state=state)
-
-
-def objective_of(recipe: Recipe, classes: tuple[str, ...]) -> Objective:
-    """Return the recipe's objective.
-
-    For "tea" the options name the `teacher`, a safetensors file of the recipe's architecture, and
-    its `view`: "masked" shows it images whose irrelevant pixels are black, "same" the images as
-    they are, for a teacher that learnt without the cue.
-
-    Raises:
-        TrainingError: If a name is unknown, or the teacher is missing.
-    """
-    if recipe.objective != TEA.name:
-        return methods.objective(recipe.objective, recipe.options)
-    options = dict(recipe.options)
-    teacher, view = str(options.pop("teacher", "")), options.pop("view", "masked")
-    if view not in _VIEWS:
-        raise TrainingError(f"view {view!r} is none of {', '.join(_VIEWS)}")
-    if options:
-        raise TrainingError(f"tea has no option {min(options)!r}; it has teacher, view")
-    if not teacher:
-        raise TrainingError("tea needs a teacher: --option teacher=weights.safetensors")
-    taught = build(replace(recipe, weights=teacher), classes)
-    return TEA(taught.eval(), view=_VIEWS[view])
-
-
-def _spec(recipe: Recipe, classes: list[str] | tuple[str, ...]) -> ClassifierSpec:
-    if recipe.head not in {"linear", "hidden256"}:
-        raise TrainingError(f"head {recipe.head!r} is neither 'linear' nor 'hidden256'")
-    return architectures.default_spec(
-        recipe.architecture,
-        classes,
-        head="hidden256" if recipe.head == "hidden256" else "linear",
-        height=recipe.height,
-        width=recipe.width,
-    )
+def _findings(objective: Objective) -> dict[str, Any]:
+    """Return what an objective chose before training, with its provenance."""
+    if not isinstance(objective, ExemplaryLearning):
+        return {}
+    return {
+        kind: {
+            "image": each.identifier,
+            "activation_recall": None if math.isnan(each.recall) else round(each.recall, 6),
+            "explainer": "gradcam",
+            "chosen_by": each.chosen_by,
+        }
+        for kind, each in (("good", objective.good), ("bad", objective.bad))
+        if each is not None
+    }
 
 
 def _balanced(
@@ -152,5 +147,5 @@ def _balanced(
     rule = dict(recipe.balance or {})
     found = balance(objective, classifier, training, recipe.training, **rule)
     weight = float(vars(found)["weight"])
-    options = {**recipe.options, "weight": weight}
-    return replace(recipe, options=options, balance=None), found
+    changed = {**recipe.options, "weight": weight}
+    return replace(recipe, options=changed, balance=None), found

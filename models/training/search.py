@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from models.errors import TrainingError
+from models.training.building import read_splits
 from models.training.methods import option_names
 from models.training.recipes import Recipe
-from models.training.running import read_splits, run
+from models.training.running import run
 
 _WEIGHTS = (1e-2, 1e4)
 _RATES = (0.3, 3.0)  # factors on the recipe's own

@@ -34,6 +34,7 @@ class Event:
         steps: Steps planned.
         terms: Mean of each loss term since the epoch began, and "total".
         validation: Values on the validation split; None between epochs.
+        stage: Which training, where a method runs several in turn; "" where it runs one.
     """
 
     epoch: int
@@ -42,6 +43,7 @@ class Event:
     steps: int
     terms: Mapping[str, float]
     validation: Mapping[str, float] | None = None
+    stage: str = ""
 
 
 Progress: TypeAlias = Callable[[Event], None]

@@ -34,7 +34,7 @@ def train(
         Path | None, typer.Option(help="Folder with a manifest.csv, or a folder per class.")
     ] = None,
     objective: Annotated[
-        str | None, typer.Option(help="How to learn: erm, rrr, gradcam_penalty, counterexamples …")
+        str | None, typer.Option(help="How to learn: erm, rrr, counterexamples, tea, jtt, dfr …")
     ] = None,
     option: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE of the objective; repeatable.")
@@ -77,7 +77,8 @@ def train(
     best = trained.result.history[trained.result.best_epoch - 1]
     values = ", ".join(f"{key} {value:.4f}" for key, value in (best.validation or {}).items())
     terminal.say(f"epoch {best.epoch} of {best.epochs}, on the validation split: {values}")
-    terminal.say(f"{to}: weights.safetensors, recipe.toml, history.json")
+    others = [f"{each}.safetensors" for each in trained.others]
+    terminal.say(", ".join([f"{to}: weights.safetensors", *others, "recipe.toml", "history.json"]))
     if name is not None:
         with terminal.progress() as report:
             report("exporting, comparing with torch", 0.1)
@@ -153,6 +154,7 @@ def _recipe(
         content.pop("options", None)  # another objective has other options
     content |= {key: value for key, value in changes.items() if value is not None}
     content["options"] = {**content.get("options", {}), **options}
+    content = recipes.anchored(content, Path.cwd())
     content["training"] = {**content.get("training", {}), **training}
     return recipes.parse(content)
 
@@ -175,16 +177,20 @@ def _train(recipe: "Recipe", trials: int, to: Path, report: terminal.Report) -> 
     steps = replace(recipe, training=replace(recipe.training, report_every=10))
 
     def told(event: Event) -> None:
-        words = f"epoch {event.epoch} of {event.epochs}, loss {event.terms['total']:.4f}"
+        stage = f"{event.stage}: " if event.stage else ""
+        words = f"{stage}epoch {event.epoch} of {event.epochs}, loss {event.terms['total']:.4f}"
         report(words, event.step / event.steps)
 
     report("reading the images", 0.0)
     trained = running.run(steps, progress=told, checkpoint=to / "checkpoint")
     save_weights(trained.classifier, to / "weights.safetensors")
+    for name, other in trained.others.items():
+        save_weights(other, to / f"{name}.safetensors")
     (to / "recipe.toml").write_text(trained.recipe.to_toml(), "utf-8")
     history = {
         "provenance": dict(trained.result.provenance),
         "best_epoch": trained.result.best_epoch,
+        "findings": dict(trained.findings),
         "history": [asdict(each) for each in trained.result.history],
     }
     (to / "history.json").write_text(json_module.dumps(history, indent=1), "utf-8")

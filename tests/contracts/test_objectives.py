@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from models.architectures import Classifier, build, default_spec
 from models.errors import TrainingError
 from models.training.batches import batch_of
 from models.training.distillation import TEA, masked_images
+from models.training.e2kd import E2KD
 from models.training.image_sets import ImageSet
 from models.training.losses.rrr import RRR
 from models.training.methods import BY_NAME, objective
@@ -73,12 +75,15 @@ def ready(name: str, network: Classifier) -> Objective:
     """Return an objective after `begin`, with a penalty that counts."""
     # GroupDRO's weights follow the losses without gradient: hold them still to check it.
     options = {"step": 0.0} if name == "group_dro" else {}
-    made = TEA(classifier(7), view=masked_images) if name == "tea" else objective(name, options)
+    if name in TAUGHT:
+        made: Objective = TAUGHT[name](classifier(7), view=masked_images)
+    else:
+        made = objective(name, options)
     made.check(network, torch.zeros(2, 3, 12, 12, dtype=torch.float64))
     # Latents and exemplars are found in float32 from float64 weights: give begin float32.
     # Another network's exemplars, because a distance of zero has no derivative.
     made.begin(classifier(9).float() if name == "exbl" else network.float(), rows())
-    if isinstance(made, TEA):
+    if isinstance(made, TEA | E2KD):
         made.teacher.double()
     network.double()
     return made
@@ -89,7 +94,8 @@ def batch(count: int = 6, *, annotated: bool = True) -> Batch:
     return made.showing(made.images.double())
 
 
-NAMES = [*BY_NAME, "tea"]
+TAUGHT = {"tea": TEA, "e2kd": partial(E2KD, stored=False)}
+NAMES = [*BY_NAME, *TAUGHT]
 USING_REGIONS = [name for name in BY_NAME if BY_NAME[name].uses_regions]
 # Zero regions give ERM, but for two_stage, which alternates, and for exbl and rr_clarc, which
 # take what they need from annotated rows before training and then act on every row.
@@ -253,7 +259,7 @@ def test_an_objective_trains_on_the_small_network(name: str) -> None:
         return build(default_spec("small_cnn", CLASSES, height=12))
 
     network = build_one(0)
-    made = TEA(build_one(1)) if name == "tea" else objective(name)
+    made = TAUGHT[name](build_one(1)) if name in TAUGHT else objective(name)
     config = TrainingConfig(epochs=2, batch_size=4, device="cpu")
     result = train(network, made, rows(), rows(), config)
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from models.architectures import save_weights
 from models.errors import TrainingError
-from models.training import recipes, running
+from models.training import building, recipes, running
 from models.training.optimizers import TrainingConfig
 from models.training.recipes import Recipe
 from models.training.search import search
@@ -49,10 +49,20 @@ def test_a_recipe_survives_being_written_and_read(tmp_path: Path) -> None:
     assert tomllib.loads(given.to_toml())["training"]["epochs"] == 1
 
 
-def test_a_data_folder_is_relative_to_the_recipe(tmp_path: Path) -> None:
-    (tmp_path / "recipe.toml").write_text('data = "photos"\n')
+def test_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text(
+        'data = "photos"\nweights = "imagenet"\nobjective = "tea"\n'
+        '[options]\nteacher = "../plain.safetensors"\nview = "same"\nunbiased = ""\n'
+    )
+    found = recipes.read(tmp_path / "recipe.toml")
 
-    assert recipes.read(tmp_path / "recipe.toml").data == str(tmp_path / "photos")
+    assert found.data == str(tmp_path / "photos")
+    assert found.weights == "imagenet"
+    assert found.options == {
+        "teacher": str(tmp_path.parent / "plain.safetensors"),
+        "view": "same",
+        "unbiased": "",
+    }
 
 
 @pytest.mark.parametrize(
@@ -93,8 +103,8 @@ def test_a_student_learns_from_a_teacher_of_the_same_architecture(
 
     assert (last[0] == last[1]).all()
     for options, words in (
-        ({}, "needs a teacher"),
-        ({"teacher": str(path), "view": "blurred"}, "'blurred' is none of masked, same"),
+        ({"view": "same"}, "either teacher=weights.safetensors or unbiased=FOLDER"),
+        ({"teacher": str(path), "view": "blurred"}, "'blurred' is none of masked, segmented"),
         ({"teacher": str(path), "weight": 1}, "tea has no option 'weight'"),
     ):
         with pytest.raises(TrainingError, match=words):
@@ -104,13 +114,13 @@ def test_a_student_learns_from_a_teacher_of_the_same_architecture(
 def test_weights_of_a_former_training_are_taken_up(folder: Path, tmp_path: Path) -> None:
     first = running.run(recipe(folder, objective="erm"))
     save_weights(first.classifier, tmp_path / "weights.safetensors")
-    built = running.build(
+    built = building.build(
         recipe(folder, weights=str(tmp_path / "weights.safetensors")), ("bright", "dark")
     )
 
     assert (built.network[0].weight == first.classifier.network[0].weight).all()
     with pytest.raises(TrainingError, match="no weights at nowhere"):
-        running.build(recipe(folder, weights="nowhere"), ("bright", "dark"))
+        building.build(recipe(folder, weights="nowhere"), ("bright", "dark"))
 
 
 def test_the_search_keeps_the_largest_weight_that_costs_nothing(folder: Path) -> None:
