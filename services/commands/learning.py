@@ -183,6 +183,7 @@ def _train(recipe: "Recipe", trials: int, to: Path, report: terminal.Report) -> 
 
     report("reading the images", 0.0)
     trained = running.run(steps, progress=told, checkpoint=to / "checkpoint")
+    to.mkdir(parents=True, exist_ok=True)
     save_weights(trained.classifier, to / "weights.safetensors")
     for name, other in trained.others.items():
         save_weights(other, to / f"{name}.safetensors")
