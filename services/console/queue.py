@@ -6,18 +6,22 @@ with its review, so that estimates can undo the choice (`audit.sampling`).
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.engine import Connection
 
-from audit import recent, sampling
+from audit import readings, recent, sampling
+from audit.readings import Conflict
 from audit.recent import Unreviewed
+from audit.records import ReadingKind
 from audit.sampling import Interest, QueuePlan
 
 # The answers that compete, and how many of them a random draw takes at the least.
 WINDOW, AT_LEAST = 400, 20
+SECOND_SHARE = 0.1  # of what one person has read, for a second one
 _BANDS = 4  # of priority; within one the order is random
+_NO_INTEREST = Interest()
 _SHARE = QueuePlan().random_share
 
 
@@ -31,6 +35,8 @@ class Item:
         inclusion: How likely it was to enter, in (0, 1].
         score: Its priority, in [0, 1].
         interest: The parts of the score by name, each in [0, 1]; only those above 0.
+        reading: What a review of it will be.
+        said: What readers have said, where somebody shall decide between them.
     """
 
     prediction_id: str
@@ -38,6 +44,8 @@ class Item:
     inclusion: float
     score: float
     interest: dict[str, float]
+    reading: ReadingKind = "first"
+    said: Sequence[Mapping[str, str]] = ()
 
 
 def items(connection: Connection, model: str, *, key: bytes) -> list[Item]:
@@ -69,6 +77,47 @@ def items(connection: Connection, model: str, *, key: bytes) -> list[Item]:
                 )
             )
     return ordered(found, drawing)
+
+
+def second(connection: Connection, model: str, *, reader: str, key: bytes) -> list[Item]:
+    """Return what another person shall read again: what was asked for, then a random tenth.
+
+    Args:
+        connection: To the store.
+        model: Its name.
+        reader: Who would read; nobody reads an answer twice.
+        key: As for `items`.
+    """
+    asked = readings.asked(connection, model, reader=reader, limit=WINDOW)
+    drawing = hashlib.blake2b(b"second reading", key=key, digest_size=32).digest()
+    plan = QueuePlan(random_share=SECOND_SHARE, chosen_share=0.0)
+    drawn = [
+        each
+        for each in readings.once(connection, model, reader=reader, limit=WINDOW)
+        if sampling.choose(each, _NO_INTEREST, plan, key=drawing).stratum is not None
+    ]
+    names = dict.fromkeys([*asked, *drawn])
+    return [Item(each, "chosen", 1.0, 1.0, {}, reading="second") for each in names]
+
+
+def differences(connection: Connection, model: str) -> list[Item]:
+    """Return the answers about which readers differ, with what each has said."""
+    return [
+        Item(each.prediction_id, "chosen", 1.0, 1.0, {}, "adjudication", _said(each))
+        for each in readings.conflicts(connection, model)
+    ]
+
+
+def _said(conflict: Conflict) -> list[dict[str, str]]:
+    return [
+        {
+            "actor": each.actor,
+            "verdict": each.verdict,
+            "label": each.label or "",
+            "note": each.note,
+        }
+        for each in conflict.readings
+    ]
 
 
 def ordered(found: Sequence[Item], key: bytes) -> list[Item]:

@@ -1,11 +1,15 @@
 """Review: one answer after the other, its reason judged and the region drawn."""
 
-from dataclasses import asdict
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated, Literal, TypeAlias
 
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse
 
+from audit import readings
+from audit.agreement import Agreement
+from audit.records import ReadingKind
 from services.console import layout, queue
 from services.console.queue import Item
 from services.routes.depending import Connected, refusals
@@ -24,6 +28,51 @@ VERDICTS = (
 )
 
 
+Kind: TypeAlias = Literal["first", "second", "differences"]
+# Queue → its name, and what to do where it is empty.
+KINDS: Mapping[Kind, tuple[str, str]] = {
+    "first": (
+        "First reading",
+        (
+            "A random part of the answers comes here, and those from which a review teaches most: "
+            "unsure ones, and those whose evidence lies outside the region. Images must be kept "
+            "for that."
+        ),
+    ),
+    "second": (
+        "Second reading",
+        (
+            "A tenth of what others have judged comes here by chance, and what they asked a "
+            "second reader for. Nobody reads an answer twice."
+        ),
+    ),
+    "differences": (
+        "Differences",
+        "Answers about which two readers differ come here until somebody decides between them.",
+    ),
+}
+READINGS: Mapping[Kind, ReadingKind] = {
+    "first": "first",
+    "second": "second",
+    "differences": "adjudication",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What waits for a reader.
+
+    Attributes:
+        items: Of the queue that is shown.
+        counts: Queue → how many wait.
+        agreement: How far readers agree.
+    """
+
+    items: Sequence[Item]
+    counts: Mapping[Kind, int]
+    agreement: Agreement
+
+
 @router.get(
     "/review",
     summary="Review answers",
@@ -34,16 +83,22 @@ def review_page(
     serving: Connected,
     model: Annotated[str | None, Query(max_length=63, pattern="^[a-z0-9_-]*$")] = None,
     prediction: Annotated[PredictionId | None, Query(description="This answer first.")] = None,
+    kind: Annotated[Kind, Query(description="Which queue.")] = "first",
+    reader: Annotated[str, Query(max_length=128, pattern=r"^[^\x00]*$")] = "",
     *,
     blind: Annotated[bool, Query(description="Judge the image before the answer shows.")] = False,
 ) -> HTMLResponse:
-    """Show the queue of a model: image, heatmap and region, verdicts by key."""
+    """Show a queue of a model: image, heatmap and region, verdicts by key."""
     names = serving.registry.models()
     default = serving.settings.default_model
     name = model or (default if default in names else next(iter(names), None))
-    found = [] if name is None else _items(serving, name)
+    waiting = None if name is None else _waiting(serving, name, kind, reader)
+    found = [] if waiting is None else list(waiting.items)
     if prediction is not None:
-        picked = Item(prediction, "chosen", 1.0, 1.0, {})
+        picked = next(
+            (each for each in found if each.prediction_id == prediction),
+            Item(prediction, "chosen", 1.0, 1.0, {}, READINGS[kind]),
+        )
         found = [picked, *(each for each in found if each.prediction_id != prediction)]
     return layout.page(
         "review.html",
@@ -52,18 +107,29 @@ def review_page(
         models=names,
         model=name,
         blind=blind,
+        kind=kind,
+        kinds=KINDS,
+        waiting=waiting,
         items=[asdict(each) for each in found],
         classes=() if name is None else _classes(serving, name),
         verdicts=VERDICTS,
     )
 
 
-def _items(serving: Serving, model: str) -> list[Item]:
+def _waiting(serving: Serving, model: str, kind: Kind, reader: str) -> Waiting | None:
     store = serving.store()
     if store is None:
-        return []
+        return None
+    key = serving.recorder.key
     with store.connected() as connection:
-        return queue.items(connection, model, key=serving.recorder.key)
+        queues: dict[Kind, list[Item]] = {
+            "first": queue.items(connection, model, key=key),
+            "second": queue.second(connection, model, reader=reader, key=key),
+            "differences": queue.differences(connection, model),
+        }
+        agreement = readings.of_model(connection, model)
+    counts: dict[Kind, int] = {name: len(found) for name, found in queues.items()}
+    return Waiting(queues[kind], counts, agreement)
 
 
 def _classes(serving: Serving, model: str) -> tuple[str, ...]:

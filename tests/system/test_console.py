@@ -322,3 +322,137 @@ def test_blind_first_shows_nothing_before_the_reviewer_has_said_what_it_is(site)
 
     review = noted(site, "review")[-1]
     assert (True, "red") == (review["blind"], review["label"])
+
+
+def opened_answer(page) -> None:
+    page.locator("#says", has_text="says").wait_for()
+
+
+def corner_of(page, across: float, down: float) -> tuple[float, float]:
+    box = page.locator("#view").bounding_box()
+    return box["x"] + across * box["width"], box["y"] + down * box["height"]
+
+
+def test_a_polygon_is_drawn_by_keyboard_and_an_exemplar_marked(site) -> None:
+    with opened(site, f"/review?model={MODEL}") as page:
+        opened_answer(page)
+        page.locator("#actor").fill("ada")
+        page.locator("#view").focus()
+        # From the middle, a quarter to the right and a quarter down: half a square of 4 pixels.
+        for key in ("3", "Space", *["ArrowRight"] * 8, "Space", *["ArrowDown"] * 8, "Space"):
+            page.keyboard.press(key)
+        page.keyboard.press("Enter")
+        page.get_by_text("The polygon is in the region.").wait_for()
+        for key in ("z", "y", "+", "Shift+ArrowRight", "0", "e", "b"):
+            page.keyboard.press(key)
+        page.get_by_text("with your region: wrong reason, a bad exemplar.").wait_for()
+
+    review, region = noted(site, "review")[-1], noted(site, "region")[-1]
+    assert ("bad", "first") == (review["exemplar"], review["reading"])
+    assert (10 / 256, "") == (region["region"]["area"], region["basis"])
+
+
+def test_a_polygon_is_drawn_by_mouse_after_zooming_and_panning(site) -> None:
+    tall = {"width": 1280, "height": 1400}  # image and tools in one view
+    with opened(site, f"/review?model={MODEL}", viewport=tall) as page:
+        opened_answer(page)
+        page.get_by_label("Your name").fill("bob")
+        whole = drawn(page, "#view")
+        page.mouse.move(*corner_of(page, 0.3, 0.3))
+        page.mouse.wheel(0, -100)
+        page.get_by_role("button", name="125 %").wait_for()
+        near = drawn(page, "#view")
+        page.get_by_text("Move", exact=True).click()
+        page.mouse.move(*corner_of(page, 0.3, 0.3))
+        page.mouse.down()
+        page.mouse.move(*corner_of(page, 0.2, 0.2), steps=3)
+        page.mouse.up()
+        assert whole != near != drawn(page, "#view")
+        page.get_by_role("button", name="125 %").click()
+        page.get_by_text("Polygon", exact=True).click()
+        for place in ((0.25, 0.25), (0.75, 0.25), (0.75, 0.75), (0.25, 0.75), (0.25, 0.25)):
+            page.mouse.click(*corner_of(page, *place))
+        page.get_by_text("The polygon is in the region.").wait_for()
+        page.get_by_role("button", name="Undo").click()
+        page.get_by_role("button", name="Redo").click()
+        page.get_by_role("button", name="Right reason").click()
+        page.get_by_text("Written down, with your region: right reason.").wait_for()
+
+    assert 0.25 == noted(site, "region")[-1]["region"]["area"]
+
+
+def test_a_suggestion_is_taken_and_said_to_be_one(site) -> None:
+    with opened(site, f"/review?model={MODEL}") as page:
+        opened_answer(page)
+        page.get_by_label("Your name").fill("bob")
+        page.locator("#suggestion select").select_option(label="where the classifier looked")
+        page.locator("#view").focus()
+        page.keyboard.press("a")
+        page.get_by_text("Taken: where the classifier looked.").wait_for()
+        page.keyboard.press("u")
+        page.get_by_text("Written down, with your region: unsure.").wait_for()
+
+    assert "heatmap" == noted(site, "region")[-1]["basis"]
+
+
+def test_a_second_reader_disagrees_and_a_third_decides(site) -> None:
+    ingest(site)  # what other tests have judged
+    with opened(site, f"/review?model={MODEL}") as page:
+        opened_answer(page)
+        page.get_by_label("Your name").fill("ada")
+        page.get_by_role("button", name="Ask a second reader").click()
+        page.get_by_text("Asked: another person").wait_for()
+        page.get_by_role("button", name="Right reason").click()
+        page.get_by_text("Written down: right reason.").wait_for()
+    ingest(site)
+    asked = noted(site, "reading_request")[-1]["prediction_id"]
+    with opened(site, f"/review?model={MODEL}&kind=second&reader=bob") as page:
+        opened_answer(page)
+        assert "stays hidden" in page.locator("#why").inner_text()
+        assert "ada" not in page.locator("#review").inner_text()
+        page.locator("#actor").fill("bob")
+        page.locator("#note").fill("<i>the corner</i>")
+        page.locator("#view").focus()
+        page.keyboard.press("b")
+        page.get_by_text("Written down: wrong reason.").wait_for()
+    ingest(site)
+    with opened(site, f"/review?model={MODEL}&kind=differences&prediction={asked}") as page:
+        opened_answer(page)
+        said = page.locator("#readings").inner_text()
+        assert "ada right reason" in said
+        assert "bob wrong reason: <i>the corner</i>" in said
+        assert "read twice" in page.locator("section.agreement").inner_text()
+        page.locator("#actor").fill("cy")
+        page.get_by_role("button", name="Unsure").click()
+        page.get_by_text("Written down: unsure.").wait_for()
+
+    review = noted(site, "review")[-1]
+    assert (asked, "adjudication", "cy") == tuple(
+        review[name] for name in ("prediction_id", "reading", "actor")
+    )
+
+
+def ingest(site) -> None:
+    while site.audited.step(now=clock.now()):
+        pass
+
+
+def test_the_keys_are_shown_by_a_key_and_can_be_switched_off(site) -> None:
+    from axe_playwright_python.sync_playwright import Axe  # noqa: PLC0415 - as above
+
+    with opened(site, f"/review?model={MODEL}", strict=False) as page:
+        opened_answer(page)
+        page.locator("#view").focus()
+        page.keyboard.press("?")
+        page.get_by_role("heading", name="Keys").wait_for()
+        assert [] == Axe().run(page).response["violations"]
+        page.get_by_label("Single keys act").uncheck()
+        page.keyboard.press("Escape")
+        place = page.locator("#place").inner_text()
+        page.keyboard.press("j")
+        assert place == page.locator("#place").inner_text()
+        page.get_by_role("button", name="Keys").click()
+        page.get_by_label("Single keys act").check()
+        page.get_by_role("button", name="Close").click()
+        page.keyboard.press("j")
+        assert place != page.locator("#place").inner_text()

@@ -89,14 +89,16 @@ export function outline(marked, columns, rows) {
   return path;
 }
 
+const WHOLE = { scale: 1, x: 0, y: 0 };
+
 /** Draw image, heatmap and region.
  * @param {HTMLCanvasElement} canvas
- * @param {{image: CanvasImageSource, heat: ?HTMLCanvasElement, opacity: number, border: ?{path: Path2D, columns: number, rows: number}, filter: ?string}} scene */
-export function compose(canvas, { image, heat, opacity, border, filter }) {
+ * @param {{image: CanvasImageSource, heat: ?HTMLCanvasElement, opacity: number, border: ?{path: Path2D, columns: number, rows: number}, filter: ?string, view: ?{scale: number, x: number, y: number}}} scene */
+export function compose(canvas, { image, heat, opacity, border, filter, view = WHOLE }) {
   const pen = canvas.getContext("2d");
-  pen.setTransform(1, 0, 0, 1, 0, 0);
+  pen.setTransform(view.scale, 0, 0, view.scale, view.x, view.y);
   pen.globalAlpha = 1;
-  pen.imageSmoothingEnabled = (image.width || image.videoWidth) > canvas.width;
+  pen.imageSmoothingEnabled = (image.width || image.videoWidth) > canvas.width * view.scale;
   pen.filter = filter || "none";
   pen.drawImage(image, 0, 0, canvas.width, canvas.height);
   pen.filter = "none";
@@ -105,11 +107,12 @@ export function compose(canvas, { image, heat, opacity, border, filter }) {
     pen.drawImage(heat, 0, 0, canvas.width, canvas.height);
     pen.globalAlpha = 1;
   }
-  if (border) strokeBorder(pen, canvas, border);
+  pen.setTransform(1, 0, 0, 1, 0, 0);
+  if (border) strokeBorder(pen, canvas, border, view);
 }
 
-function strokeBorder(pen, canvas, { path, columns, rows }) {
-  const scale = new DOMMatrix([canvas.width / columns, 0, 0, canvas.height / rows, 0, 0]);
+function strokeBorder(pen, canvas, { path, columns, rows }, { scale: zoom, x, y }) {
+  const scale = new DOMMatrix([(zoom * canvas.width) / columns, 0, 0, (zoom * canvas.height) / rows, x, y]);
   const large = new Path2D();
   large.addPath(path, scale);
   for (const [style, width] of [["rgb(0 0 0 / 65%)", 4], ["#fff", 1.75]]) {

@@ -1,10 +1,11 @@
-// A region that is being drawn: one byte per pixel of the image, with undo.
+// A region that is being drawn: one byte per pixel of the image, with undo and redo.
+import { stretched } from "./heat.js";
 
 const STEPS = 50;
 
 export class Region {
   constructor(width, height) {
-    Object.assign(this, { width, height, marks: new Uint8Array(width * height), past: [] });
+    Object.assign(this, { width, height, marks: new Uint8Array(width * height), past: [], future: [] });
   }
 
   get empty() {
@@ -15,10 +16,44 @@ export class Region {
   begin() {
     this.past.push(this.marks.slice());
     if (this.past.length > STEPS) this.past.shift();
+    this.future = [];
   }
 
   undo() {
-    if (this.past.length) this.marks = this.past.pop();
+    if (!this.past.length) return;
+    this.future.push(this.marks);
+    this.marks = this.past.pop();
+  }
+
+  redo() {
+    if (!this.future.length) return;
+    this.past.push(this.marks);
+    this.marks = this.future.pop();
+  }
+
+  /** Take a grid of shares as the region: where it is at least the threshold, smoothly between its cells. */
+  take(grid, threshold) {
+    this.begin();
+    stretched(grid, this.width, this.height).forEach((value, place) => {
+      this.marks[place] = value >= threshold ? 1 : 0;
+    });
+  }
+
+  /** Mark or clear the pixels whose centre lies inside a polygon (even-odd), corners in pixels. */
+  polygon(corners, value) {
+    for (let y = 0; y < this.height; y += 1) {
+      const crossed = [];
+      corners.forEach((from, number) => {
+        const to = corners[(number + 1) % corners.length];
+        if (from.y > y + 0.5 !== to.y > y + 0.5) crossed.push(from.x + ((y + 0.5 - from.y) * (to.x - from.x)) / (to.y - from.y));
+      });
+      crossed.sort((a, b) => a - b);
+      for (let pair = 0; pair + 1 < crossed.length; pair += 2) {
+        const first = Math.max(0, Math.ceil(crossed[pair] - 0.5));
+        const last = Math.min(this.width, Math.ceil(crossed[pair + 1] - 0.5));
+        if (last > first) this.marks.fill(value, y * this.width + first, y * this.width + last);
+      }
+    }
   }
 
   clear() {

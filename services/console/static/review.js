@@ -1,34 +1,64 @@
 // Review: image, heatmap and region of one answer after the other; verdicts by button or key.
+import { bar } from "./bars.js";
+import { Drawing } from "./drawing.js";
 import { compose, drawScale, layer, outline, picture, whileHeld } from "./heat.js";
 import { Region } from "./region.js";
+import { send } from "./send.js";
+import { Suggestions } from "./suggesting.js";
+import { Viewport } from "./viewport.js";
 
 const NAME = "rightly-name"; // who judges, kept in this browser only
+const KEYS = "rightly-keys"; // "off" where somebody does not want single keys to act
 const WORDS = { uncertainty: "unsure", outside: "evidence outside the region", flip: "changes with the background", strangeness: "unlike the training images", rarity: "rare class", disagreement: "explainers disagree" };
+const WHY = { random: "Here by chance, like any other answer.", chosen: "Here because a review teaches something.", second: "A second reading: what the first reader said stays hidden.", differences: "Readers differ here; decide between them." };
+const EXEMPLARS = { "right-reason": "good", "wrong-reason": "bad" };
 const byId = (name) => document.getElementById(name);
 const root = byId("review");
-const view = byId("view");
+const canvas = byId("view");
 const items = root ? JSON.parse(root.dataset.items) : [];
 const state = { place: 0, open: null, hidden: false, busy: false, turn: 0 };
+const view = root && new Viewport(canvas);
+let drawing = null;
+let suggestions = null;
 
+keepName();
 if (root) start();
+
+/** Links to the queue of second readings say who reads, so that nobody reads twice. */
+function keepName() {
+  const name = localStorage.getItem(NAME);
+  for (const link of document.querySelectorAll("a[data-reader]")) {
+    if (name) link.href += `&reader=${encodeURIComponent(name)}`;
+  }
+}
 
 function start() {
   drawScale(byId("legend"));
-  byId("actor").value = localStorage.getItem(NAME) || "";
+  if (byId("actor")) byId("actor").value = localStorage.getItem(NAME) || "";
+  drawing = new Drawing(canvas, {
+    view,
+    tool: () => root.querySelector("[name=tool]:checked").value,
+    size: () => Number(byId("size").value),
+    redraw,
+    say: (text) => (byId("cell").textContent = text),
+  });
+  suggestions = new Suggestions(byId("suggestion"), redraw);
   for (const name of ["opacity", "brightness", "contrast"]) byId(name).addEventListener("input", redraw);
+  for (const tool of root.querySelectorAll("[name=tool]")) tool.addEventListener("change", () => drawing.abandon());
   whileHeld("h", (hidden) => {
     state.hidden = hidden;
     redraw();
   });
-  byId("reveal").addEventListener("click", reveal);
-  byId("before").addEventListener("click", () => move(-1));
-  byId("after").addEventListener("click", () => move(1));
-  byId("undo").addEventListener("click", () => change((region) => region.undo()));
-  byId("clear").addEventListener("click", () => change((region) => region.clear()));
+  const actions = {
+    reveal, before: () => move(-1), after: () => move(1), second: askSecond, take: takeSuggestion,
+    undo: () => change((region) => region.undo()), redo: () => change((region) => region.redo()), clear: () => change((region) => region.clear()),
+    closer: () => zoom(1.25), farther: () => zoom(0.8), fit: () => zoom(0), plain: plainImage, help: showHelp,
+  };
+  for (const [name, act] of Object.entries(actions)) byId(name)?.addEventListener("click", act);
   for (const button of root.querySelectorAll("[data-verdict]")) button.addEventListener("click", () => judge(button.dataset.verdict));
+  byId("keys-on").checked = localStorage.getItem(KEYS) !== "off";
+  byId("keys-on").addEventListener("change", (event) => localStorage.setItem(KEYS, event.target.checked ? "on" : "off"));
   document.addEventListener("keydown", shortcut);
-  view.addEventListener("pointerdown", beginStroke);
-  view.addEventListener("keydown", drawByKey);
   open();
 }
 
@@ -44,29 +74,41 @@ async function open() {
   byId("asked").hidden = !blind;
   byId("shown").hidden = blind;
   for (const name of ["label", "note", "seen-class"]) byId(name).value = "";
+  byId("exemplar").checked = false;
+  byId("second").disabled = false;
   try {
-    const reply = await fetch(`/v1/predictions/${item.prediction_id}`);
-    const answer = await reply.json();
-    if (!reply.ok) throw new Error(answer.detail);
-    const image = await picture(`/v1/predictions/${item.prediction_id}/image.png`);
-    if (turn !== state.turn) return;
-    prepare(item, answer, image, blind);
+    const about = `/v1/predictions/${item.prediction_id}`;
+    const [answer, regions] = await Promise.all([known(about), known(`${about}/regions`)]);
+    const image = await picture(`${about}/image.png`);
+    if (turn === state.turn) prepare(item, answer, regions.items, image, blind);
   } catch (error) {
     say(`This answer cannot be shown: ${error.message}`, true);
   }
 }
 
-function prepare(item, answer, image, blind) {
-  view.height = Math.round((view.width * image.height) / image.width);
+async function known(address) {
+  const reply = await fetch(address);
+  const found = await reply.json();
+  if (!reply.ok) throw new Error(found.detail);
+  return found;
+}
+
+function prepare(item, answer, regions, image, blind) {
+  canvas.height = Math.round((canvas.width * image.height) / image.width);
+  view.fit();
   const [rows, columns] = answer.explanation.shape;
+  const region = new Region(image.width, image.height);
   state.open = {
-    item, answer, image, blind, rows, columns,
-    heat: layer(answer.explanation.grid, view.width, view.height),
-    region: new Region(image.width, image.height),
-    cursor: null,
+    item, answer, image, blind, region, basis: "",
+    heat: layer(answer.explanation.grid, canvas.width, canvas.height),
     since: performance.now(),
     told: null,
   };
+  drawing.open(region, rows, columns);
+  // What an earlier reader drew would tell a second one what it was like.
+  const shown = root.dataset.kind === "second" ? regions.filter((each) => each.source !== "reviewer") : regions;
+  suggestions.open(shown, answer.explanation.grid);
+  byId("pointless").hidden = rows * columns > 1;
   describe(item, answer);
   redraw();
 }
@@ -75,99 +117,62 @@ function describe(item, { classes, model, explanation }) {
   byId("says").textContent = `Version ${model.version} says ${classes[0].label}`;
   byId("classes").replaceChildren(...classes.map((one) => bar(one, one.index === explanation.target.index)));
   const reasons = Object.entries(item.interest).sort((a, b) => b[1] - a[1]).map(([name, value]) => `${WORDS[name]} ${value.toFixed(2)}`);
-  const why = item.stratum === "random" ? "Here by chance, like any other answer." : "Here because a review teaches something.";
+  const why = WHY[root.dataset.kind] || WHY[item.stratum];
   byId("why").textContent = reasons.length ? `${why} What speaks for a look: ${reasons.join(", ")}.` : why;
+  byId("readings").replaceChildren(...item.said.map(reading));
 }
 
-function bar({ label, probability }, explained) {
-  const row = document.createElement("tr");
-  const name = Object.assign(document.createElement("th"), { scope: "row", textContent: label });
-  const track = Object.assign(document.createElement("td"), { className: "track" });
-  const fill = Object.assign(document.createElement("span"), { className: "fill" });
-  fill.style.width = `${100 * probability}%`;
-  track.append(fill);
-  const number = Object.assign(document.createElement("td"), { className: "number", textContent: `${(100 * probability).toFixed(1)} %` });
-  row.append(name, track, number);
-  if (explained) row.className = "explained";
-  return row;
+function reading({ actor, verdict, label, note }) {
+  const line = document.createElement("li");
+  line.append(Object.assign(document.createElement("strong"), { textContent: actor }));
+  line.append(` ${verdict.replace("-", " ")}${label ? `, it is ${label}` : ""}${note ? `: ${note}` : ""}`);
+  return line;
 }
 
 function redraw() {
   const { open: now } = state;
   if (!now) return;
   const opacity = state.hidden || now.blind ? 0 : byId("opacity").value / 100;
-  const { region, rows, columns } = now;
+  const { region } = now;
   const filter = `brightness(${byId("brightness").value}%) contrast(${byId("contrast").value}%)`;
   const drawn = !state.hidden && !region.empty;
   const path = drawn ? outline((x, y) => region.marks[y * region.width + x] > 0, region.width, region.height) : null;
-  compose(view, { image: now.image, heat: now.heat, opacity, filter, border: drawn ? { path, columns: region.width, rows: region.height } : null });
-  if (now.cursor && document.activeElement === view) drawCursor(now.cursor, rows, columns);
+  compose(canvas, { image: now.image, heat: now.heat, opacity, filter, view, border: drawn ? { path, columns: region.width, rows: region.height } : null });
+  if (!state.hidden) {
+    if (!now.blind) suggestions.draw(canvas, view);
+    drawing.guides();
+  }
   byId("undo").disabled = !region.past.length;
+  byId("redo").disabled = !region.future.length;
   byId("clear").disabled = region.empty;
+  byId("fit").textContent = `${Math.round(100 * view.scale)} %`;
 }
 
-function drawCursor({ row, column }, rows, columns) {
-  const pen = view.getContext("2d");
-  const box = [(column * view.width) / columns, (row * view.height) / rows, view.width / columns, view.height / rows];
-  for (const [style, width, dash] of [["#000", 4, []], ["#fff", 2, [6, 4]]]) {
-    pen.strokeStyle = style;
-    pen.lineWidth = width;
-    pen.setLineDash(dash);
-    pen.strokeRect(...box);
-  }
-  pen.setLineDash([]);
+function zoom(factor) {
+  if (factor) view.zoom(factor);
+  else view.fit();
+  redraw();
+}
+
+function plainImage() {
+  for (const name of ["brightness", "contrast"]) byId(name).value = 100;
+  redraw();
 }
 
 function change(how) {
   if (!state.open) return;
   how(state.open.region);
+  if (state.open.region.empty) state.open.basis = "";
   redraw();
 }
 
-function beginStroke(event) {
+function takeSuggestion() {
   const { open: now } = state;
-  if (!now || event.button !== 0) return;
-  event.preventDefault();
-  view.focus({ preventScroll: true });
-  view.setPointerCapture(event.pointerId);
-  now.cursor = null;
-  const value = root.querySelector("[name=tool]:checked").value === "brush" ? 1 : 0;
-  const radius = (byId("size").value / 100) * now.region.width / 2;
-  const at = ({ offsetX, offsetY }) => ({ x: (offsetX / view.clientWidth) * now.region.width, y: (offsetY / view.clientHeight) * now.region.height });
-  let from = at(event);
-  now.region.begin();
-  const draw = (each) => {
-    const to = at(each);
-    now.region.stroke(from, to, radius, value);
-    from = to;
-    redraw();
-  };
-  draw(event);
-  view.addEventListener("pointermove", draw);
-  for (const end of ["pointerup", "pointercancel"]) view.addEventListener(end, () => view.removeEventListener("pointermove", draw), { once: true });
-}
-
-const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-
-function drawByKey(event) {
-  const { open: now } = state;
-  if (!now || event.ctrlKey || event.metaKey || event.altKey) return;
-  const { rows, columns, region } = now;
-  const cursor = now.cursor || { row: rows >> 1, column: columns >> 1 };
-  const step = ARROWS[event.key];
-  if (!step && event.key !== " ") return;
-  event.preventDefault();
-  if (step && now.cursor) {
-    cursor.row = Math.min(rows - 1, Math.max(0, cursor.row + step[0]));
-    cursor.column = Math.min(columns - 1, Math.max(0, cursor.column + step[1]));
-  }
-  now.cursor = cursor;
-  const place = [cursor.row, cursor.column, rows, columns];
-  if (event.key === " ") {
-    region.begin();
-    region.fillCell(...place, region.covers(...place) ? 0 : 1);
-  }
-  byId("cell").textContent = `Row ${cursor.row + 1} of ${rows}, column ${cursor.column + 1} of ${columns}: ${region.covers(...place) ? "in the region" : "not in the region"}.`;
+  const taken = now && !now.blind && suggestions.chosen();
+  if (!taken) return;
+  now.region.take(taken.grid, taken.threshold);
+  now.basis = taken.source === "reviewer" ? "" : taken.source;
+  byId("cell").textContent = `Taken: ${taken.words}. Amend it with brush, erase or polygon.`;
   redraw();
 }
 
@@ -183,12 +188,24 @@ function reveal() {
   redraw();
 }
 
+function showHelp() {
+  byId("keys").showModal();
+}
+
 function shortcut(event) {
   const writes = event.target.matches("textarea, select, input:not([type=range], [type=checkbox], [type=radio])");
-  if (writes || event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.key.toLowerCase() === "z") return change((region) => region.undo());
-  const button = root.querySelector(`[aria-keyshortcuts="${CSS.escape(event.key.toLowerCase())}"]`);
-  if (button && button.offsetParent) button.click();
+  const off = localStorage.getItem(KEYS) === "off" || byId("keys").open;
+  if (writes || off || root.hidden || event.ctrlKey || event.metaKey || event.altKey) return;
+  const key = event.key.toLowerCase();
+  if (key === "[" || key === "]") {
+    byId("size").value = Number(byId("size").value) + (key === "]" ? 2 : -2);
+    byId("cell").textContent = `Brush ${byId("size").value} % of the image.`;
+    return;
+  }
+  const target = root.querySelector(`[aria-keyshortcuts~="${CSS.escape(key)}"]`);
+  if (!target || !target.offsetParent) return;
+  event.preventDefault();
+  target.click();
 }
 
 function move(by) {
@@ -197,30 +214,56 @@ function move(by) {
   open();
 }
 
+/** Who judges; "" where the name is still missing, undefined where people sign in. */
+function named() {
+  const field = byId("actor");
+  if (!field) return undefined;
+  const actor = field.value.trim();
+  if (actor) localStorage.setItem(NAME, actor);
+  else {
+    say("Say who you are first: a verdict has a name.", true);
+    field.focus();
+  }
+  return actor;
+}
+
 async function judge(verdict) {
   const { open: now } = state;
   if (!now || now.blind || state.busy) return;
-  const actor = byId("actor").value.trim();
-  if (!actor) {
-    say("Say who you are first: a verdict has a name.", true);
-    byId("actor").focus();
-    return;
-  }
-  localStorage.setItem(NAME, actor);
-  state.busy = true;
-  try {
+  const actor = named();
+  if (actor === "") return;
+  await settle(async () => {
     const about = `/v1/predictions/${now.item.prediction_id}`;
-    const { stratum, inclusion } = now.item;
-    if (!now.region.empty) await send("PUT", `${about}/region`, { region: await now.region.png(), source: "reviewer", stratum, actor });
+    const { stratum, inclusion, reading: kind } = now.item;
+    if (!now.region.empty) await send("PUT", `${about}/region`, { region: await now.region.png(), source: "reviewer", stratum, actor, basis: now.basis });
     const told = byId("label").value;
+    const exemplar = (byId("exemplar").checked && EXEMPLARS[verdict]) || "";
     await send("POST", `${about}/reviews`, {
-      verdict, stratum, inclusion, actor, note: byId("note").value, blind: now.told !== null,
+      verdict, stratum, inclusion, actor, exemplar, reading: kind, note: byId("note").value, blind: now.told !== null,
       seconds: Math.round((performance.now() - now.since) / 100) / 10, ...(told ? { label: told } : {}),
     });
-    const drawn = now.region.empty ? "" : ", with your region";
     state.place += 1;
     await open();
-    say(`Written down${drawn}: ${verdict.replace("-", " ")}.`);
+    say(`Written down${now.region.empty ? "" : ", with your region"}: ${verdict.replace("-", " ")}${exemplar ? `, a ${exemplar} exemplar` : ""}.`);
+  });
+}
+
+async function askSecond() {
+  const { open: now } = state;
+  const actor = now && !state.busy ? named() : "";
+  if (actor === "") return;
+  await settle(async () => {
+    await send("POST", `/v1/predictions/${now.item.prediction_id}/readings`, { actor, reason: byId("note").value });
+    byId("second").disabled = true;
+    say("Asked: another person finds it under Second reading.");
+  });
+}
+
+/** Do one thing at a time, and say what went wrong. */
+async function settle(act) {
+  state.busy = true;
+  try {
+    await act();
   } catch (error) {
     say(error.message, true);
   } finally {
@@ -228,12 +271,9 @@ async function judge(verdict) {
   }
 }
 
-async function send(method, path, body) {
-  const reply = await fetch(path, { method, headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
-  if (!reply.ok) throw new Error((await reply.json()).detail);
-}
-
+/** Tell what became of it: beside the verdicts, or where the queue has ended. */
 function say(text, wrong = false) {
-  byId("said").textContent = text;
-  byId("said").classList.toggle("wrong", wrong);
+  const place = byId(root.hidden ? "ended" : "said");
+  for (const each of [byId("said"), byId("ended")]) each.textContent = each === place ? text : "";
+  place.classList.toggle("wrong", wrong);
 }
