@@ -9,22 +9,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from audit import intervals
-from audit.canonical import moment, read_moment
+from audit.canonical import moment
 from audit.intervals import Estimate
 from audit.store import tables
-
-Bucket: TypeAlias = Literal["hour", "day"]
-# How much of a canonical moment names its bucket, and what completes it to a moment again.
-_BUCKETS: Mapping[Bucket, tuple[int, str]] = {
-    "hour": (13, ":00:00.000000Z"),
-    "day": (10, "T00:00:00.000000Z"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +51,6 @@ class Measured:
     measure: str
     source: str
     class_label: str
-    estimate: Estimate
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """A measure over one bucket of time.
-
-    Attributes:
-        start: When the bucket begins.
-        estimate: The mean with an interval.
-    """
-
-    start: datetime
     estimate: Estimate
 
 
@@ -122,46 +102,6 @@ def measured(
     )
     return [
         Measured(row.name, row.source, row.class_label, _estimate(row, level))
-        for row in connection.execute(wanted)
-    ]
-
-
-def series(
-    connection: Connection,
-    span: Span,
-    measure: str,
-    bucket: Bucket,
-    *,
-    source: str | None = None,
-    class_label: str | None = None,
-    level: float = 0.95,
-) -> Sequence[Point]:
-    """Return one measure over time, oldest first; empty buckets are left out.
-
-    Args:
-        connection: To the store.
-        span: Which answers.
-        measure: The measure's name.
-        bucket: How finely.
-        source: Regions of one source; None where the measure needs none.
-        class_label: One decided class; None for all.
-        level: Of the intervals.
-    """
-    table = tables.measures
-    length, rest = _BUCKETS[bucket]
-    start = sa.func.substr(table.c.event_time, 1, length).label("start")
-    wanted = (
-        sa.select(start, *_moments(table.c.value))
-        .select_from(_live(table))
-        .where(table.c.current, table.c.name == measure, table.c.source == (source or ""))
-        .where(*_within(table, span))
-        .group_by(start)
-        .order_by(start)
-    )
-    if class_label is not None:
-        wanted = wanted.where(table.c.class_label == class_label)
-    return [
-        Point(read_moment(row.start + rest), _estimate(row, level))
         for row in connection.execute(wanted)
     ]
 

@@ -192,26 +192,7 @@ class AgreementReply(Reply):
     """Newest first, at most 50."""
 
 
-class PointReply(Reply):
-    """One bucket of time."""
-
-    start: datetime
-    estimate: EstimateReply
-
-
-class SeriesReply(Reply):
-    """One measure over time."""
-
-    model: str
-    version: int | None
-    measure: str
-    source: str
-    class_label: str = Field(serialization_alias="class")
-    bucket: Literal["hour", "day"]
-    points: list[PointReply]
-
-
-class EvidenceReply(Reply):
+class AlarmEvidence(Reply):
     """What an alarm rests on."""
 
     observations: int
@@ -232,7 +213,7 @@ class AlarmReply(Reply):
     side: Literal["low", "high"]
     source: str
     state: str
-    evidence: EvidenceReply
+    evidence: AlarmEvidence
     raised_at: datetime
     changed_at: datetime
     actor: str

@@ -21,6 +21,7 @@ from services.errors import EXPECTED, answer, invalid, problem
 from services.routes import (
     alarms,
     audits,
+    charts,
     operations,
     predictions,
     readings,
@@ -42,6 +43,7 @@ ROUTERS: Sequence[APIRouter] = (
     trials.router,
     audits.router,
     suspicions.router,
+    charts.router,
     truths.router,
     readings.router,
     alarms.router,

@@ -12,7 +12,8 @@ from sqlalchemy.engine import Connection
 from audit import agreement, canonical, records
 from audit.agreement import Reading
 from audit.canonical import moment
-from audit.store import suspicions, tables
+from audit.store import suspicions, tables, tallies
+from audit.store.tallies import Value
 from audit.suspicions import SuspicionEvent
 
 # How long a payload is kept depends on what it holds: pixels' evidence, or who did what.
@@ -38,6 +39,7 @@ def project(connection: Connection, added: Sequence[tuple[int, records.Event]]) 
         values = [row for seq, event in answers for row in measure_rows(seq, event)]
         if values:
             connection.execute(sa.insert(tables.measures), values)
+        tallies.count(connection, [each for _, event in answers for each in _values(event)])
     for seq, event in added:
         if (apply := _LATER.get(type(event))) is not None:
             apply(connection, seq, event)
@@ -99,13 +101,14 @@ def add_measures(
     if answer is None or not values:
         return False
     table = tables.measures
-    superseded = connection.execute(
-        sa.update(table)
-        .where(table.c.prediction_id == prediction_id)
-        .where(table.c.source == source)
-        .where(table.c.name.in_(values))
-        .values(current=False)
+    earlier = (
+        (table.c.prediction_id == prediction_id)
+        & (table.c.source == source)
+        & table.c.name.in_(values)
+        & table.c.current
     )
+    superseded = connection.execute(sa.select(table).where(earlier)).mappings().all()
+    connection.execute(sa.update(table).where(earlier).values(current=False))
     shared = {
         "seq": seq,
         "source": source,
@@ -118,7 +121,27 @@ def add_measures(
     }
     rows = [shared | {"name": name, "value": float(value)} for name, value in values.items()]
     connection.execute(sa.insert(table), rows)
-    return superseded.rowcount > 0
+    if answer.stream == "live":
+        tallies.count(connection, [Value.of_row(dict(row)) for row in superseded], sign=-1)
+        tallies.count(connection, map(Value.of_row, rows))
+    return bool(superseded)
+
+
+def _values(record: records.PredictionRecord) -> list[Value]:
+    """Return what counts of an answer: its measures and its confidence, if it is a live one."""
+    if record.stream != "live":
+        return []
+    rows = measure_rows(0, record)
+    confidence = Value(
+        model=record.model.name,
+        version=record.model.version,
+        name=tallies.CONFIDENCE,
+        source="",
+        class_label=record.decided.label,
+        event_time=moment(record.event_time),
+        value=record.decided.probability,
+    )
+    return [confidence, *map(Value.of_row, rows)]
 
 
 def _label(connection: Connection, seq: int, event: records.LabelEvent) -> None:

@@ -113,6 +113,7 @@ measures = sa.Table(
     sa.Column("value", sa.Float, nullable=False),
     sa.Column("current", sa.Boolean, nullable=False),
     sa.Index("ix_measures_model_name_event_time", "model", "name", "event_time"),
+    sa.Index("ix_measures_model_event_time", "model", "event_time"),
 )
 
 reviews = sa.Table(
@@ -147,6 +148,64 @@ detector_states = sa.Table(
     sa.Column("stream", _NAME, primary_key=True),
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("model", _NAME, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Index("ix_detector_states_model_version", "model", "version"),
+)
+
+# The past of a watch, thinned as it grows (`audit.watch.trace`).
+points = sa.Table(
+    "points",
+    metadata,
+    sa.Column("watch_id", _NAME, primary_key=True),
+    sa.Column("observations", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("at", _MOMENT, nullable=False),
+    sa.Column("value", sa.Float, nullable=False),
+    sa.Column("peak", sa.Float, nullable=False),
+    sa.Column("cusum", sa.Float, nullable=True),
+    sa.Column("cusum_peak", sa.Float, nullable=True),
+)
+
+# Sums of what is current of the measures of live answers: fixed-point integers, so that neither
+# the order nor a correction leaves a rounding error (`audit.store.tallies`).
+hours = sa.Table(
+    "hours",
+    metadata,
+    sa.Column("model", _NAME, primary_key=True),
+    sa.Column("name", _NAME, primary_key=True),
+    sa.Column("source", sa.String(16), primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("class_label", _NAME, primary_key=True),
+    sa.Column("hour", sa.String(13), primary_key=True),
+    sa.Column("n", sa.BigInteger, nullable=False),
+    sa.Column("total", sa.BigInteger, nullable=False),
+    sa.Column("squares", sa.BigInteger, nullable=False),
+)
+
+histograms = sa.Table(
+    "histograms",
+    metadata,
+    sa.Column("model", _NAME, primary_key=True),
+    sa.Column("name", _NAME, primary_key=True),
+    sa.Column("source", sa.String(16), primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("class_label", _NAME, primary_key=True),
+    sa.Column("bin", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("n", sa.BigInteger, nullable=False),
+)
+
+# What the policy made of the alarms, with its reasons.
+decisions = sa.Table(
+    "decisions",
+    metadata,
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("model", _NAME, nullable=False),
+    sa.Column("event_time", _MOMENT, nullable=False),
+    sa.Column("retrain", sa.Boolean, nullable=False),
+    sa.Column("request_id", _NAME, nullable=True),
+    sa.Column("reasons", sa.Text, nullable=False),
+    sa.Column("alarm_ids", sa.Text, nullable=False),
+    sa.Index("ix_decisions_model_seq", "model", "seq"),
 )
 
 alarms = sa.Table(

@@ -14,6 +14,7 @@ from audit.detectors.esr import MixtureESR
 from audit.detectors.family import Family, Series
 from audit.detectors.reference import Reference
 from audit.errors import BaselineError, DetectorStateError, RecordError
+from audit.watch.trace import Trace
 
 # Where a reference comes from: the model's card, or the first live records. A reference from
 # traffic is the past, not the truth: it cannot find what was wrong from the first day.
@@ -36,6 +37,7 @@ class Watched:
         warming: The observations that will become the reference; empty once it is frozen.
         unwatchable: Why there can be no detector; "" where there can.
         latest: The last observation, for the gauge.
+        trace: The points of its past that are not stored yet.
     """
 
     series: Series
@@ -47,6 +49,7 @@ class Watched:
     warming: list[float] = field(default_factory=list)
     unwatchable: str = ""
     latest: float | None = None
+    trace: Trace = field(default_factory=Trace)
 
     @classmethod
     def of_reference(
@@ -74,6 +77,8 @@ class Watched:
         self.detector.update(seen)
         if self.drawn is not None:
             self.drawn.update(seen)
+        drawn = None if self.drawn is None else self.drawn.statistic
+        self.trace.take(self.detector.observations, now, self.detector.statistic, drawn)
         before = self.alarm.state
         evidence = Evidence.of(self.detector)
         self.alarm = alarms.observe(self.alarm, self.detector.level, evidence, now=now)
@@ -91,6 +96,7 @@ class Watched:
             "warming": self.warming,
             "unwatchable": self.unwatchable,
             "latest": self.latest,
+            "peaks": [self.trace.peak, self.trace.cusum_peak],
         }
         return canonical.text(tree).decode()
 
@@ -104,6 +110,8 @@ class Watched:
         try:
             tree = json.loads(text)
             reference = tree["reference"]
+            # Stores before revision 0004 kept no peaks.
+            peak, cusum_peak = tree.get("peaks", [0.0, None])
             return cls(
                 series=canonical.load(Series, tree["series"]),
                 alarm=canonical.load(Alarm, tree["alarm"]),
@@ -114,6 +122,7 @@ class Watched:
                 warming=[float(each) for each in tree["warming"]],
                 unwatchable=tree["unwatchable"],
                 latest=tree["latest"],
+                trace=Trace(float(peak), cusum_peak),
             )
         except (ValueError, KeyError, TypeError, RecordError) as error:
             raise DetectorStateError(f"not the state of a watched series: {error}") from error

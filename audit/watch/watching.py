@@ -20,6 +20,7 @@ from audit.detectors.family import Family, Series, Side
 from audit.detectors.reference import Reference
 from audit.detectors.strangeness import StrangenessReference
 from audit.errors import ObservationError, TransitionError
+from audit.watch.trace import Point
 from audit.watch.watched import Watched
 
 # What is watched, and for which change. A heatmap may miss the region, or drown it.
@@ -70,6 +71,29 @@ class Promise:
     def family(self) -> Family:
         """The family of detectors that keeps the promise."""
         return Family(self.days, self.records_per_day, FED_PER_RECORD)
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A watch as it is to be stored.
+
+    Attributes:
+        key: The series' key.
+        text: Everything about the watch; None for one that ended without a trace.
+        model: The series' model.
+        version: Its version.
+        watch_id: The alarm that it lives through.
+        points: Of its past, those that are not stored yet.
+        thinned: Whether the stored ones must be thinned with them.
+    """
+
+    key: str
+    text: str | None
+    model: str = ""
+    version: int = 0
+    watch_id: str = ""
+    points: Sequence[Point] = ()
+    thinned: bool = False
 
 
 @dataclass(slots=True)
@@ -184,14 +208,11 @@ class Watching:
             if each.series.model == model and each.alarm.standing
         ]
 
-    def settle(self) -> Mapping[str, str | None]:
-        """Return the text of each watch that has changed since; None for one that ended."""
-        texts = {
-            key: self.watched[key].to_text() if key in self.watched else None
-            for key in sorted(self.changed)
-        }
+    def settle(self) -> Sequence[Settled]:
+        """Return each watch that has changed since, as it is to be stored, by key."""
+        settled = [self._settled(key) for key in sorted(self.changed)]
         self.changed.clear()
-        return texts
+        return settled
 
     def load(self, texts: Mapping[str, str]) -> None:
         """Replace all watches by stored ones.
@@ -201,6 +222,18 @@ class Watching:
         """
         self.watched = {key: Watched.from_text(text) for key, text in texts.items()}
         self.changed.clear()
+
+    def _settled(self, key: str) -> Settled:
+        each = self.watched.get(key)
+        if each is None:
+            return Settled(key, None)
+        fresh, thinned = each.trace.taken_away()
+        series = each.series
+        if series.model.endswith(DRILL):  # nobody looks back at a drill
+            fresh, thinned = (), False
+        return Settled(
+            key, each.to_text(), series.model, series.version, each.alarm.alarm_id, fresh, thinned
+        )
 
     def _p_value(self, record: records.PredictionRecord) -> float | None:
         if record.embedding is None or record.stream == "drill":

@@ -14,9 +14,9 @@ from services import clock
 from services.audit_schemas import (
     Accepted,
     AcknowledgementRequest,
+    AlarmEvidence,
     AlarmList,
     AlarmReply,
-    EvidenceReply,
     WebhookAlert,
     WebhookReply,
     WebhookRequest,
@@ -137,7 +137,7 @@ def _alarm(row: Any) -> AlarmReply:  # noqa: ANN401 - columns by name
         },
         source=row["source"],
         state=row["state"],
-        evidence=EvidenceReply(
+        evidence=AlarmEvidence(
             observations=int(evidence["observations"]),
             value=evidence["value"],
             threshold=evidence["threshold"],

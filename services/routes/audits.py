@@ -14,8 +14,6 @@ from services.audit_schemas import (
     CoverageReply,
     EstimateReply,
     MeasuredReply,
-    PointReply,
-    SeriesReply,
 )
 from services.errors import RequestError
 from services.routes.depending import Connected, Moment, Name, refusals
@@ -55,7 +53,7 @@ def summary(
                 measure=each.measure,
                 source=each.source,
                 class_label=each.class_label,
-                estimate=_estimate(each.estimate),
+                estimate=estimate_reply(each.estimate),
             )
             for each in found
         ],
@@ -63,51 +61,26 @@ def summary(
     )
 
 
-@router.get("/series", summary="A measure over time", responses=refusals(404, 409, 422, 503))
-def series(
-    model: Name,
-    serving: Connected,
-    *,
-    measure: Word = "activation_recall",
-    source: Word = "client",
-    class_label: Annotated[str | None, Query(alias="class", max_length=200)] = None,
-    bucket: Literal["hour", "day"] = "hour",
-    version: Version = None,
-    since: Since = None,
-    until: Until = None,
-) -> SeriesReply:
-    """Return a measure per hour or day of the answers, oldest first, with intervals."""
-    if "\0" in (class_label or ""):
-        raise RequestError("class: no class has a NUL in its name")
-    span = _span(model, version, since, until)
-    serving.registry.versions(model)
-    with serving.store.require().connected() as connection:
-        points = report.series(
-            connection, span, measure, bucket, source=source, class_label=class_label
-        )
-    return SeriesReply(
-        model=model,
-        version=version,
-        measure=measure,
-        source=source,
-        class_label=class_label or "",
-        bucket=bucket,
-        points=[
-            PointReply(start=each.start, estimate=_estimate(each.estimate)) for each in points
-        ],
-    )
+def require_zone(**moments: datetime | None) -> None:
+    """Refuse moments without a time zone, by name.
+
+    Raises:
+        RequestError: If one has none.
+    """
+    for name, each in moments.items():
+        if each is not None and each.tzinfo is None:
+            raise RequestError(f"{name}: {each.isoformat()} has no time zone")
 
 
 def _span(
     model: str, version: int | None, since: datetime | None, until: datetime | None
 ) -> report.Span:
-    for name, each in (("since", since), ("until", until)):
-        if each is not None and each.tzinfo is None:
-            raise RequestError(f"{name}: {each.isoformat()} has no time zone")
+    require_zone(since=since, until=until)
     return report.Span(model, version, since, until)
 
 
-def _estimate(estimate: Estimate) -> EstimateReply:
+def estimate_reply(estimate: Estimate) -> EstimateReply:
+    """Return an estimate as it is sent; what is not finite is not known."""
     return EstimateReply(
         value=estimate.value,
         low=estimate.low if math.isfinite(estimate.low) else None,

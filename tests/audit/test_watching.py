@@ -217,7 +217,7 @@ def test_a_state_that_is_stored_and_loaded_anywhere_goes_on_alike(
         whole.answered(answer(number, value))
         part.answered(answer(number, value))
         if number == cut:
-            stored = {key: text for key, text in part.settle().items() if text is not None}
+            stored = {each.key: each.text for each in part.settle() if each.text is not None}
             part = Watching(Promise(), card)
             part.load(stored)
 

@@ -403,3 +403,58 @@ def test_without_a_store_the_audit_is_unavailable_and_says_so(tmp_path) -> None:
 
     assert answer.status_code == 503
     assert "auditor" in answer.json()["detail"]
+
+
+def test_a_chart_of_the_evidence_has_its_alarm_its_threshold_and_its_versions(
+    running: Running,
+) -> None:
+    for number in range(300):  # the first 200 are the reference
+        at = START + timedelta(seconds=number)
+        _write(running, at, 0.7 if number < 200 else 0.1)
+    running.drain()
+    listed = running.client.get(f"/v1/models/{MODEL}/audit/watches").json()["items"]
+    strongest = listed[0]
+    query = {name: strongest[name] for name in ("measure", "class", "side", "source")}
+    found = running.client.get(f"/v1/models/{MODEL}/audit/evidence", params=query).json()
+
+    assert ("activation_recall", "low", "alarm") == (
+        strongest["measure"],
+        strongest["side"],
+        strongest["state"],
+    )
+    assert found["watch"] == strongest
+    assert [*range(1, 101)] == [each["observations"] for each in found["points"]]
+    threshold = found["watch"]["evidence"]["threshold"]
+    alarm = next(each for each in found["marks"] if each["state"] == "alarm")
+    crossed = next(each for each in found["points"] if each["value"] >= threshold)
+    assert alarm["at"] == crossed["at"]
+    assert [(1, None)] == [(each["version"], each["until"]) for each in found["bands"]]
+
+    few = running.client.get(
+        f"/v1/models/{MODEL}/audit/evidence", params={**query, "most": 10}
+    ).json()["points"]
+    assert 10 == len(few)
+    assert max(each["value"] for each in found["points"]) == max(each["peak"] for each in few)
+
+
+def test_what_is_not_watched_is_said(running: Running) -> None:
+    answer = running.client.get(
+        f"/v1/models/{MODEL}/audit/evidence", params={"measure": "nothing"}
+    )
+
+    assert 404 == answer.status_code
+    assert "watches" in answer.json()["detail"]
+
+
+def test_a_distribution_counts_every_value_once(running: Running) -> None:
+    values = [0.0, 0.04, 0.05, 0.5, 0.999, 1.0]
+    for number, value in enumerate(values):
+        _write(running, START + timedelta(seconds=number), value)
+    running.drain()
+    query = {"measure": "activation_recall"}
+    found = running.client.get(f"/v1/models/{MODEL}/audit/distribution", params=query).json()
+
+    [version] = found["versions"]
+    assert np.histogram(values, found["edges"])[0].tolist() == version["counts"]
+    assert len(values) == version["observations"]
+    assert np.mean(values) == pytest.approx(version["mean"]["value"], abs=1e-8)
