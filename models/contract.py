@@ -83,8 +83,8 @@ def check(path: Path, kind: Kind) -> CheckedGraph:
         model = onnx.load_model_from_string(content)
     except (DecodeError, onnx.checker.ValidationError) as error:
         raise GraphRejectedError(f"{path.name} is not an ONNX file: {error}") from error
-    _check_opset(model, path.name)
-    _check_self_contained(model, path.name)
+    check_opset(model, path.name)
+    check_self_contained(model, path.name)
     spec = _check_metadata(model, kind, path.name)
     _check_values(model.graph.input, _INPUTS[kind], {}, f"{path.name}: inputs")
     _check_values(model.graph.output, _OUTPUTS[kind], _OPTIONAL[kind], f"{path.name}: outputs")
@@ -129,7 +129,12 @@ def read_regular(path: Path, *, largest: int) -> bytes:
         os.close(handle)
 
 
-def _check_opset(model: onnx.ModelProto, name: str) -> None:
+def check_opset(model: onnx.ModelProto, name: str) -> None:
+    """Refuse a model of an opset that is too old or too new.
+
+    Raises:
+        GraphRejectedError: If it is.
+    """
     opsets = [each.version for each in model.opset_import if each.domain in {"", "ai.onnx"}]
     highest = onnx.defs.onnx_opset_version()
     if len(opsets) != 1 or not LOWEST_OPSET <= opsets[0] <= highest:
@@ -138,7 +143,12 @@ def _check_opset(model: onnx.ModelProto, name: str) -> None:
         )
 
 
-def _check_self_contained(model: onnx.ModelProto, name: str) -> None:
+def check_self_contained(model: onnx.ModelProto, name: str) -> None:
+    """Refuse a model that keeps a tensor in another file.
+
+    Raises:
+        GraphRejectedError: If it does.
+    """
     for tensor in _tensors_of_model(model):
         if uses_external_data(tensor):
             raise GraphRejectedError(

@@ -20,6 +20,7 @@ from models import preprocessing
 from models.runtime import Served
 from models.types import Attribution, Prediction
 from services import telemetry
+from services.attached import Templates
 from services.champions import Champions
 from services.decoding import Limits, Pixels, Region, decode_image, decode_region
 from services.errors import RequestError, ServiceError
@@ -86,7 +87,9 @@ class Answerer:
         recorder: Recorder,
         limits: Limits,
         clock: Callable[[], datetime],
+        templates: Templates | None = None,
     ) -> None:
+        self._templates = templates
         self._champions, self._recorder = champions, recorder
         self._limits, self._clock = limits, clock
         self._labels = telemetry.ClassLabels()
@@ -163,14 +166,10 @@ class Answerer:
         self, served: Served, picture: Picture, prediction: Prediction, options: Options
     ) -> AnswerEntry:
         now = self._clock()
-        region, measures = None, {}
-        if picture.region is not None:
-            rows, columns = prediction.heatmap.shape
-            shares = preprocessing.region_on_grid(picture.region, (rows, columns))
-            region = AnsweredRegion("client", "", shares, picture.area)
-            measures = measured(prediction.heatmap, shares)
+        name = identifier(now)
+        region = self._region(served, picture, prediction, name)
         return AnswerEntry(
-            prediction_id=identifier(now),
+            prediction_id=name,
             now=now,
             model=served.ref,
             classes=served.session.spec.classes,
@@ -178,9 +177,22 @@ class Answerer:
             image=picture.pixels,
             top=options.top_k,
             region=region,
-            measures=measures,
+            measures={} if region is None else measured(prediction.heatmap, region.shares),
             subject=options.subject,
         )
+
+    def _region(
+        self, served: Served, picture: Picture, prediction: Prediction, name: str
+    ) -> AnsweredRegion | None:
+        """Return what came with the request, else the model's template."""
+        rows, columns = prediction.heatmap.shape
+        if picture.region is not None:
+            shares = preprocessing.region_on_grid(picture.region, (rows, columns))
+            return AnsweredRegion("client", "", shares, picture.area)
+        if self._templates is None:
+            return None
+        shape = served.session.spec.preprocessing
+        return self._templates.region(served.ref.name, name, shape, (rows, columns))
 
     def _count(self, entries: Sequence[AnswerEntry], options: Options) -> None:
         for entry in entries:

@@ -26,6 +26,7 @@ from services.ingestion import Ingestion
 from services.leadership import NotLeaderError, leadership
 from services.probing import ServedProber
 from services.references import CardReferences
+from services.segmenting import ServedSegmenter
 from services.settings import Settings
 from services.suspecting import Suspecting
 
@@ -81,6 +82,7 @@ def connect(chosen: Settings, ledger: Ledger) -> Ingestion:
         watching=Watching(promise, CardReferences(registry)),
         identify=identifier,
         prober=ServedProber(registry, chosen.probe_share, identifier),
+        segmenter=ServedSegmenter(chosen.registry, chosen.segment_share, identifier),
         suspecting=Suspecting(identifier, chosen.suspect_every, chosen.suspect_answers),
         retention=_retention(chosen),
     )

@@ -6,6 +6,7 @@ import typer
 
 from services.commands import (
     asking,
+    attaching,
     auditing,
     learning,
     making,
@@ -54,6 +55,8 @@ VERBS: dict[str, Callable[..., None]] = {
     "compare": learning.compare,
     "plant": planting.plant,
     "drill": auditing.drill,
+    "attach-segmenter": attaching.attach_segmenter,
+    "template-region": attaching.template_region,
     "work": retraining.work,
     "retrain": retraining.retrain,
     "promote": versions.promote,

@@ -88,12 +88,13 @@ def decode_image(content: bytes, limits: Limits) -> Pixels:
         return _guarded(image, _rgb)
 
 
-def decode_region(content: bytes, size: tuple[int, int], limits: Limits) -> Region:
+def decode_region(content: bytes, size: tuple[int, int] | None, limits: Limits) -> Region:
     """Return the relevant part of an image: True wherever the PNG has a non-zero value.
 
     Args:
         content: A PNG; its alpha channel does not count.
-        size: (height, width) of the image it belongs to, as a viewer shows it.
+        size: (height, width) of the image it belongs to, as a viewer shows it; None for one that
+            belongs to no single image.
         limits: As for an image.
 
     Raises:
@@ -108,7 +109,7 @@ def decode_region(content: bytes, size: tuple[int, int], limits: Limits) -> Regi
             "a region is a PNG of the image's size, non-zero where relevant"
         )
     with _opened(content, "PNG", limits) as image:
-        if (image.height, image.width) != size:
+        if size is not None and (image.height, image.width) != size:
             given, wanted = f"{image.width}x{image.height}", f"{size[1]}x{size[0]}"
             raise RequestError(f"the region is {given} pixels, its image {wanted}")
         region = _guarded(image, _marked)

@@ -74,6 +74,10 @@ class UnknownSampleError(ServiceError):
     """The version has no such sample."""
 
 
+class UnknownAttachmentError(ServiceError):
+    """Nothing of that kind is attached to the model."""
+
+
 class ForbiddenError(ServiceError):
     """The caller may not do this, or nobody may with these settings."""
 
@@ -107,6 +111,7 @@ STATUSES: tuple[tuple[type[Exception], HTTPStatus], ...] = (
     (UnknownPredictionError, HTTPStatus.NOT_FOUND),
     (UnknownRetrainingError, HTTPStatus.NOT_FOUND),
     (UnknownSampleError, HTTPStatus.NOT_FOUND),
+    (UnknownAttachmentError, HTTPStatus.NOT_FOUND),
     (ForbiddenError, HTTPStatus.FORBIDDEN),
     (ConflictError, HTTPStatus.CONFLICT),
     (OverloadedError, HTTPStatus.TOO_MANY_REQUESTS),

@@ -66,6 +66,11 @@ class Gauges:
             "When a fire drill last raised its alarm",
             "model",
         )
+        self.segmented = self._gauge(
+            "audit_segmented",
+            "Answers that a segmenter saw since the auditor started, by what came of it",
+            *("model", "outcome"),
+        )
         self.suspected = self._gauge(
             "audit_suspected_shortcuts",
             "Groups of heatmaps that suggest a shortcut, by what a person said about them",
@@ -99,6 +104,9 @@ class Gauges:
             self.drilled.labels(model).set(moment.timestamp())
         if taken:
             self.show_series(ingestion.watching)
+        if ingestion.segmenter is not None:
+            for (model, outcome), answers in ingestion.segmenter.counts.items():
+                self.segmented.labels(model, outcome).set(answers)
         if ingestion.suspecting is not None:
             self.show_suspicions(ingestion.suspecting.standing)
 

@@ -8,6 +8,7 @@ References:
     The ULID specification, https://github.com/ulid/spec.
 """
 
+import hashlib
 import re
 import secrets
 from datetime import datetime
@@ -42,3 +43,9 @@ def identifier(now: datetime, *, entropy: int | None = None) -> str:
 def is_identifier(text: str) -> bool:
     """Whether `text` has the form of an identifier."""
     return _FORM.fullmatch(text) is not None
+
+
+def sampled(prediction_id: str, share: float) -> bool:
+    """Whether an answer is in the sample: the same answer always, about `share` of all."""
+    number = int.from_bytes(hashlib.sha256(prediction_id.encode()).digest()[:8])
+    return number < share * 2**64

@@ -7,7 +7,7 @@ does it again.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -49,6 +49,20 @@ class Prober(Protocol):
         """
 
 
+class Segmenting(Protocol):
+    """Says where the object is in an answered image."""
+
+    counts: dict[tuple[str, str], int]
+
+    def wants(self, record: records.PredictionRecord) -> bool:
+        """Whether it should see this answer."""
+
+    def locate(
+        self, answers: Sequence[tuple[records.PredictionRecord, bytes]], *, now: datetime
+    ) -> Sequence[records.RegionEvent]:
+        """Return one region per answer in which something was found."""
+
+
 @dataclass(slots=True)
 class Ingestion:
     """The auditor's work, step by step; only its leader may use it.
@@ -60,6 +74,7 @@ class Ingestion:
         anchors: Where the head is published.
         watching: The detectors.
         prober: Probes reliance; None for none.
+        segmenter: Says where the object is; None for never.
         suspecting: Groups heatmaps; None for never.
         plan: When a retraining may be asked for.
         retention: How long what is kept.
@@ -77,6 +92,7 @@ class Ingestion:
     watching: Watching
     identify: Callable[[datetime], str]
     prober: Prober | None = None
+    segmenter: Segmenting | None = None
     suspecting: Suspecting | None = None
     plan: policy.Plan = field(default_factory=policy.Plan)
     retention: erasure.Retention = field(default_factory=erasure.Retention)
@@ -163,7 +179,10 @@ class Ingestion:
             ]
             for each in batch.ingest(events):
                 self._react(batch, each.seq, each.event)
-            probes = self._probes(batch, pictures, now)
+            located = self._located(batch, pictures, now)
+            for region in located:
+                self._react(batch, batch.append(region).seq, region)
+            probes = self._probes(batch, pictures, located, now)
             for probe in probes:
                 self._react(batch, batch.append(probe).seq, probe)
             batch.move_cursor(last)
@@ -181,19 +200,39 @@ class Ingestion:
         self.anchors.publish(anchor)
         self.head = anchor.seq
 
-    def _probes(
+    def _located(
         self, batch: Batch, pictures: Sequence[records.ImageRecord], now: datetime
+    ) -> Sequence[records.RegionEvent]:
+        """Let the segmenter look at the answers that nobody sent a region with."""
+        if self.segmenter is None:
+            return []
+        by_id = {picture.event_id: picture.png.data for picture in pictures}
+        seen = []
+        for event in (each.event for each in batch.ingested):
+            if isinstance(event, records.PredictionRecord) and self.segmenter.wants(event):
+                # Its pixels came in an earlier batch where the border of two lies between them.
+                png = by_id.get(event.event_id) or self.images.read(event.image or "")
+                if png is not None:
+                    seen.append((event, png))
+        return self.segmenter.locate(seen, now=now) if seen else []
+
+    def _probes(
+        self,
+        batch: Batch,
+        pictures: Sequence[records.ImageRecord],
+        located: Sequence[records.RegionEvent],
+        now: datetime,
     ) -> Sequence[records.ProbeEvent]:
         if self.prober is None:
             return []
         by_id = {picture.event_id: picture.png.data for picture in pictures}
-        answers = [
-            (each.event, by_id[each.event.event_id])
-            for each in batch.ingested
-            if isinstance(each.event, records.PredictionRecord)
-            and each.event.event_id in by_id
-            and each.event.region is not None
-        ]
+        regions = {each.prediction_id: each.region for each in located}
+        answers = []
+        for event in (each.event for each in batch.ingested):
+            if isinstance(event, records.PredictionRecord) and event.event_id in by_id:
+                known = replace(event, region=event.region or regions.get(event.event_id))
+                if known.region is not None:
+                    answers.append((known, by_id[event.event_id]))
         return self.prober.probe(answers, now=now) if answers else []
 
     def _react(self, batch: Batch, seq: int, event: records.Event) -> None:
@@ -341,6 +380,10 @@ def _act(event: records.ActionEvent, watching: Watching) -> Sequence[records.Ala
         version = int(details["version"])
         return watching.replaced(
             details.get("model", ""), version, actor=event.actor, now=event.event_time
+        )
+    if event.action == "config_change" and details.get("what") in {"segmenter", "template"}:
+        return watching.resourced(
+            details.get("model", ""), details["what"], actor=event.actor, now=event.event_time
         )
     if event.action == "drill":
         model = details.get("model", "") + DRILL

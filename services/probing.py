@@ -5,7 +5,6 @@ so that nobody can choose. The region is known on the heatmap's grid: a cell bel
 half covered on. Donors for the swap are other recent answers of the same version.
 """
 
-import hashlib
 import io
 import logging
 from collections import deque
@@ -23,6 +22,7 @@ from audit.reliance import probing
 from models.errors import ModelsError
 from models.registry import Registry
 from models.runtime import Session
+from services.identifiers import sampled
 
 LOG = logging.getLogger("rightly.auditor")
 # How many recent answers of a version can lend their surroundings.
@@ -115,12 +115,6 @@ class ServedProber:
                 LOG.warning("%s/%s cannot be probed: %s", *key, error)
                 self._sessions[key] = None
         return self._sessions[key]
-
-
-def sampled(prediction_id: str, share: float) -> bool:
-    """Whether an answer is in the sample: the same answer always, about `share` of all."""
-    number = int.from_bytes(hashlib.sha256(prediction_id.encode()).digest()[:8])
-    return number < share * 2**64
 
 
 def _pictured(record: records.PredictionRecord, png: bytes) -> Pictured | None:

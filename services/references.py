@@ -19,6 +19,7 @@ from models.registry import Registry, Version
 
 LOG = logging.getLogger("rightly.auditor")
 FIELD = "reference"
+_NOT_OF_PEOPLE = frozenset({"segmenter", "template"})
 STRANGENESS_FILE = "strangeness.safetensors"
 
 
@@ -35,7 +36,13 @@ class CardReferences:
     _strangeness: dict[tuple[str, int], StrangenessReference | None] = field(default_factory=dict)
 
     def reference(self, series: Series) -> Reference | None:
-        """Return the reference of a series; None where the card has none."""
+        """Return the reference of a series; None where the card has none.
+
+        The card's reference is from regions that people drew. A segmenter or a template draws
+        others, so theirs comes from the first live answers.
+        """
+        if series.source in _NOT_OF_PEOPLE:
+            return None
         version = self._version(series.model, series.version)
         if version is None:
             return None

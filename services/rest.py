@@ -20,6 +20,7 @@ from services.console import pages
 from services.errors import EXPECTED, answer, invalid, problem
 from services.routes import (
     alarms,
+    attachments,
     audits,
     charts,
     operations,
@@ -40,6 +41,7 @@ ROUTERS: Sequence[APIRouter] = (
     predictions.router,
     versions.router,
     rollouts.router,
+    attachments.router,
     trials.router,
     audits.router,
     suspicions.router,

@@ -106,6 +106,8 @@ class Settings(BaseModel):
     """Smallest fall of a measure that is worth an alarm."""
     probe_share: float = Field(default=0.05, ge=0, le=1)
     """Share of the answers with a region and an image whose reliance on the rest is probed."""
+    segment_share: float = Field(default=0.2, ge=0, le=1)
+    """Share of the answers without a region of their own that an attached segmenter sees."""
     suspect_every: int = Field(default=100, ge=0, le=1_000_000)
     """New answers of a class after which its heatmaps are grouped in search of shortcuts; 0: only
     on request."""

@@ -11,6 +11,7 @@ from models.registry import Registry
 from models.runtime import Session
 from services import clock, recording, settings, telemetry
 from services.answering import Answerer, Question
+from services.attached import Templates
 from services.champions import Champions
 from services.decoding import Limits
 from services.identifiers import identifier
@@ -84,7 +85,13 @@ def connect(chosen: Settings) -> Serving:
         settings=chosen,
         registry=registry,
         champions=champions,
-        answerer=Answerer(champions, recorder, limits, clock.now),
+        answerer=Answerer(
+            champions,
+            recorder,
+            limits,
+            clock.now,
+            Templates(chosen.registry, chosen.segment_share),
+        ),
         recorder=recorder,
         mover=Mover(registry, recorder, lambda: plan_digest(chosen)),
         trail=Trail(chosen.journal, ImageFolder(chosen.images), store),

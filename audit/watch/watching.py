@@ -184,21 +184,43 @@ class Watching:
 
     def restarted(self, model: str, *, actor: str, now: datetime) -> Sequence[records.AlarmEvent]:
         """End the watches of a drill, so that the next one begins afresh."""
+        ended = [key for key, each in self.watched.items() if each.series.model == model]
+        return self._end(ended, actor=actor, reason="the drill is over", now=now)
+
+    def _end(
+        self, keys: Sequence[str], *, actor: str, reason: str, now: datetime
+    ) -> Sequence[records.AlarmEvent]:
+        """Forget watches, closing their alarms; the next records begin them afresh."""
         moved: list[records.AlarmEvent] = []
-        for key in [key for key, each in self.watched.items() if each.series.model == model]:
+        for key in keys:
             each = self.watched[key]
             if each.alarm.standing:
                 each.alarm = alarms.close(
                     each.alarm,
                     Resolution.REPLACED,
                     actor=actor,
-                    reason="the drill is over",
+                    reason=reason,
                     now=now,
                 )
                 moved += self._event(key, now)
             self.watched.pop(key)
             self.changed.add(key)
         return moved
+
+    def resourced(
+        self, model: str, source: str, *, actor: str, now: datetime
+    ) -> Sequence[records.AlarmEvent]:
+        """End the watches over a model's regions of one source: they come from elsewhere now."""
+        return self._end(
+            [
+                key
+                for key, each in self.watched.items()
+                if each.series.model == model and each.series.source == source
+            ],
+            actor=actor,
+            reason=f"the {source} of {model} has changed",
+            now=now,
+        )
 
     def standing(self, model: str) -> Sequence[Alarm]:
         """Return the alarms of a model that were raised and are not closed."""

@@ -4,7 +4,7 @@ import json
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import typer
 from rich.console import Console
@@ -44,7 +44,7 @@ class ReadableGroup(TyperGroup):
             fail(error)
 
 
-def fail(error: Exception | str) -> None:
+def fail(error: Exception | str) -> NoReturn:
     """Say what went wrong and end the command.
 
     Raises:

@@ -27,6 +27,7 @@ from services.images import ImageFolder
 
 _KINDS = ("label", "region", "review")
 _NO_PERSON = {"client", "segmenter", "template"}  # who came with a region of their own accord
+_PROGRAMS = {"segmenter", "template"}
 _CLASS_IS_RIGHT = {"right-reason", "wrong-reason"}
 
 
@@ -187,7 +188,10 @@ def _settled(record: records.PredictionRecord, said: Sequence[records.Event]) ->
         if isinstance(event, records.LabelEvent):
             label, by = event.label, event.actor
         elif isinstance(event, records.RegionEvent):
-            region, region_by = event.region, event.actor
+            # A person knows better than a program, whoever spoke last.
+            guessed = event.region.source in _PROGRAMS
+            if not guessed or region is None or region.source in _PROGRAMS:
+                region, region_by = event.region, event.actor
         elif isinstance(event, records.ReviewEvent) and event in standing:
             verdict, judge = event.verdict, event.actor
             exemplar = event.exemplar
