@@ -18,7 +18,7 @@ class LabelRequest(Request):
     label: Label
     """One of the model's classes."""
     actor: Actor = "anonymous"
-    """Who says so."""
+    """Who says so; ignored where there is a sign-in."""
 
 
 class RegionRequest(Request):
@@ -36,7 +36,7 @@ class RegionRequest(Request):
     """The suggestion that was accepted or amended; empty for a region drawn freely. One that began
     as the heatmap feeds no alarm."""
     actor: Actor = "anonymous"
-    """Who says so."""
+    """Who says so; ignored where there is a sign-in."""
 
 
 class ReviewRequest(Request):
@@ -61,7 +61,7 @@ class ReviewRequest(Request):
     """good (right reason) or bad (wrong reason): a retraining by exemplary explanations takes this
     one."""
     actor: Actor = "anonymous"
-    """The reviewer."""
+    """The reviewer; ignored where there is a sign-in."""
 
 
 class ReadingWish(Request):
@@ -76,8 +76,8 @@ class ReadingWish(Request):
 class AcknowledgementRequest(Request):
     """A person has seen an alarm."""
 
-    actor: Actor
-    """Who."""
+    actor: Actor | None = None
+    """Who; needed where there is no sign-in, and ignored where there is one."""
     reason: Annotated[Text, StringConstraints(min_length=1)]
     """What the person makes of it."""
 

@@ -8,6 +8,7 @@ from services.commands import (
     asking,
     attaching,
     auditing,
+    keys,
     learning,
     making,
     planting,
@@ -35,6 +36,11 @@ models = typer.Typer(
 )
 audit = typer.Typer(
     help="What was answered: check it, hand it out, erase it.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+access = typer.Typer(
+    help="API keys: who may do what.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -80,6 +86,11 @@ AUDIT_VERBS: dict[str, Callable[..., None]] = {
     "erase": auditing.erase,
     "shortcuts": suspecting.shortcuts,
 }
+KEYS_VERBS: dict[str, Callable[..., None]] = {
+    "add": keys.add,
+    "list": keys.list_keys,
+    "revoke": keys.revoke,
+}
 RETRAININGS_VERBS: dict[str, Callable[..., None]] = {
     "list": retraining.list_retrainings,
     "logs": retraining.logs,
@@ -94,6 +105,9 @@ app.add_typer(models, name="models")
 for name, verb in AUDIT_VERBS.items():
     audit.command(name)(verb)
 app.add_typer(audit, name="audit")
+for name, verb in KEYS_VERBS.items():
+    access.command(name)(verb)
+app.add_typer(access, name="keys")
 for name, verb in RETRAININGS_VERBS.items():
     retrainings.command(name)(verb)
 app.add_typer(retrainings, name="retrainings")

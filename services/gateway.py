@@ -11,7 +11,9 @@ import bentoml
 from _bentoml_sdk import Service
 from starlette.responses import Response
 
-from services import native, rest, settings, wiring
+from services import clock, native, rest, settings, wiring
+from services.access.door import Door
+from services.console import errors
 from services.guard import Bounds, Guard
 from services.schemas import Answer
 
@@ -27,8 +29,12 @@ class Guarded(Service[Any]):  # type: ignore[misc]  # BentoML is untyped
     def to_asgi(self, is_main: bool = True) -> Any:  # noqa: ANN401, FBT001, FBT002 - BentoML's signature
         """Return the application that a worker runs."""
         application = super().to_asgi(is_main=is_main)
+        if not is_main:
+            return application
         bounds = Bounds(SETTINGS.max_body_bytes, SETTINGS.body_seconds, SETTINGS.queue)
-        return Guard(application, NATIVE, REST, bounds) if is_main else application
+        door = Door(SETTINGS, rest.routes(REST), NATIVE, clock.now)
+        REST.state.door = door
+        return Guard(application, NATIVE, REST, bounds, door=door, dress=errors.dressed)
 
 
 @bentoml.service(

@@ -4,10 +4,11 @@ BentoML has no limit on bodies, counts raw paths in its metrics (so unknown path
 without end), and answers errors in several shapes. Everything passes here first:
 
 * A few exact paths go to BentoML, everything else to the REST application, which knows its own
-404. * A change that another site's page asks for through a browser is 403. * At most `queue` POST
-requests are accepted at a time; one more is 429 before its body is read. * A body that is larger
-than allowed is 413, one that takes too long to arrive 408. * Every error leaves as
-`application/problem+json`.
+404. * A change that another site's page asks for through a browser is 403. * The door says who
+asks, and answers those whose role is not enough. * At most `queue` POST requests are accepted at a
+time; one more is 429 before its body is read. * A body that is larger than allowed is 413, one
+that takes too long to arrive 408. * Every error leaves as `application/problem+json`, or as a page
+for somebody who looks at pages.
 """
 
 import asyncio
@@ -18,9 +19,11 @@ from http import HTTPStatus
 from time import perf_counter
 from typing import Any, TypeAlias
 
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from services import origins, telemetry
+from services.access import principals
+from services.access.principals import Principal
 from services.errors import MEDIA_TYPE, OverloadedError, answer, invalid, problem
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -55,10 +58,17 @@ class Guard:
     """The ASGI application that a worker runs."""
 
     def __init__(
-        self, native: Application, paths: frozenset[str], rest: Application, bounds: Bounds
+        self,
+        native: Application,
+        paths: frozenset[str],
+        rest: Application,
+        bounds: Bounds,
+        *,
+        door: Callable[[Scope], Principal | Response],
+        dress: Callable[[Scope, Response], Response],
     ) -> None:
         self._native, self._paths, self._rest = native, paths, rest
-        self._bounds = bounds
+        self._bounds, self._door, self._dress = bounds, door, dress
         self._active = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,12 +82,16 @@ class Guard:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         start = perf_counter()
-        reply = _Reply(send)
-        early = self._refusal(scope)
-        if early is not None:
+        reply = _Reply(send, lambda answer: self._dress(scope, answer))
+        early = self._refusal(scope) or self._door(scope)
+        if isinstance(early, Response):
             await early(scope, receive, reply.send)
         else:
-            await self._dispatch(scope, receive, reply)
+            entered = principals.enter(early)
+            try:
+                await self._dispatch(scope, receive, reply)
+            finally:
+                principals.leave(entered)
         route = scope["path"] if scope["path"] in self._paths else _template(scope)
         telemetry.answered(route, scope["method"], reply.status, perf_counter() - start)
 
@@ -145,8 +159,8 @@ class _Body:
 class _Reply:
     """The answer on its way out; errors are held back until they have the one shape."""
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(self, send: Send, dress: Callable[[Response], Response]) -> None:
+        self._send, self._dress = send, dress
         self._held: Message | None = None
         self._chunks: list[bytes] = []
         self._started = False
@@ -156,8 +170,9 @@ class _Reply:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            shaped = _header(message, b"content-type").startswith(MEDIA_TYPE.encode())
-            if self.instead is not None or (self.status >= _FIRST_ERROR and not shaped):
+            # A page of ours that says what went wrong: the sign-in does.
+            shown = bool(_header(message, b"content-security-policy"))
+            if self.instead is not None or (self.status >= _FIRST_ERROR and not shown):
                 self._held = message
             else:
                 self._started = True
@@ -175,7 +190,7 @@ class _Reply:
         if self._started:
             return
         self._started = True
-        shaped = self.instead or _reshaped(self.status, b"".join(self._chunks))
+        shaped = self._dress(self.instead or self._problem())
         self.status = shaped.status_code
         dropped = {b"content-length", b"content-type", b"x-content-type-options"}
         kept = [pair for pair in (self._held or {}).get("headers", []) if pair[0] not in dropped]
@@ -184,6 +199,13 @@ class _Reply:
             {"type": "http.response.start", "status": self.status, "headers": headers}
         )
         await self._send({"type": "http.response.body", "body": shaped.body})
+
+    def _problem(self) -> Response:
+        """Return what was held back, as a problem if it is not one yet."""
+        raw, held = b"".join(self._chunks), self._held or {"headers": []}
+        if _header(held, b"content-type").startswith(MEDIA_TYPE.encode()):
+            return Response(raw, self.status, media_type=MEDIA_TYPE)
+        return _reshaped(self.status, raw)
 
 
 def _header(message: Message, name: bytes) -> bytes:

@@ -13,12 +13,28 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from services.access import roles
+from services.access.principals import Role
 from services.routes.depending import refusals
 from services.routes.predictions import request_body
 from services.schemas import Answer, ImageRequest, Options, PredictionRequest, Problem
 
 SUMMARY = "Image classifiers that answer with their reason."
 REFERENCE = "#/components/schemas/{model}"
+_SCHEMES: dict[str, Any] = {
+    "key": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key, as `rightly keys add` prints it.",
+    },
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": "rightly",
+        "description": "A browser's session; changes need its token in X-CSRF-Token as well. Over "
+        "https the cookie is called __Host-rightly.",
+    },
+}
 # Operations that take the identifier of an answer.
 _FOUND_AGAIN = ("find", "image", "heatmap")
 _SPOKEN: tuple[type[BaseModel], ...] = (Answer, ImageRequest, Options, PredictionRequest, Problem)
@@ -26,7 +42,10 @@ _SPOKEN: tuple[type[BaseModel], ...] = (Answer, ImageRequest, Options, Predictio
 
 async def serve(request: Request) -> JSONResponse:
     """Answer `GET /openapi.json`."""
-    return JSONResponse(document(request.app))
+    whole = document(request.app)
+    if request.app.state.serving.settings.sign_in == "none":
+        whole = {**whole, "paths": _opened(whole["paths"])}
+    return JSONResponse(whole)
 
 
 def document(application: FastAPI) -> dict[str, Any]:
@@ -56,11 +75,35 @@ def _document(application: FastAPI) -> dict[str, Any]:
     for item in made["paths"].values():
         for operation in item.values():
             operation["responses"].setdefault("default", refusals(500)[500])
+    _secure(made)
     for unused in ("HTTPValidationError", "ValidationError", "Options"):
         schemas.pop(unused, None)
     made["components"]["schemas"] = dict(sorted(schemas.items()))
     made["paths"] = dict(sorted(made["paths"].items()))
     return dict(_unwrapped(made))
+
+
+def _secure(made: dict[str, Any]) -> None:
+    """Say of every operation which role it needs, and how a request shows it."""
+    made["components"]["securitySchemes"] = _SCHEMES
+    for path, item in made["paths"].items():
+        for verb, operation in item.items():
+            role = roles.needed(verb.upper(), path, open_predictions=False)
+            operation["x-rightly-role"] = role.word
+            if role is Role.ANYONE:
+                operation["security"] = []
+                continue
+            operation["security"] = [{name: []} for name in _SCHEMES]
+            refused = _named(refusals(401, 403, 429))
+            operation["responses"] = refused | operation["responses"]
+
+
+def _opened(paths: dict[str, Any]) -> dict[str, Any]:
+    """Return the paths as they are without sign-in: nothing has to be shown."""
+    return {
+        path: {verb: {**operation, "security": []} for verb, operation in item.items()}
+        for path, item in paths.items()
+    }
 
 
 def _unwrapped(node: Any) -> Any:  # noqa: ANN401 - any JSON

@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.routing import Match
+from starlette.routing import BaseRoute, Match, Route
 
 from services import openapi, wiring
 from services.console import pages
@@ -82,6 +82,12 @@ def create() -> FastAPI:
 def connect(application: FastAPI, serving: Serving) -> None:
     """Give the application a worker's objects; before its lifespan begins."""
     application.state.serving = serving
+
+
+def routes(application: FastAPI) -> list[BaseRoute]:
+    """Return every route of the application, in the order in which they are tried."""
+    mounted = [route for router in ROUTERS for route in router.routes]
+    return [*mounted, *(each for each in application.routes if isinstance(each, Route))]
 
 
 def write_document(path: Path = Path("docs/openapi.json")) -> None:

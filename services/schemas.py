@@ -238,7 +238,7 @@ class PromotionRequest(Request):
     reason: Why
     """Why; kept in the model's history."""
     actor: Who = "api"
-    """Who decides; kept in the model's history."""
+    """Who decides; kept in the model's history, and ignored where there is a sign-in."""
     expected: VersionNumber | None = None
     """Refuse with 409 unless this version is the champion now."""
 
@@ -249,7 +249,7 @@ class RollbackRequest(Request):
     reason: Why
     """Why; kept in the model's history."""
     actor: Who = "api"
-    """Who decides; kept in the model's history."""
+    """Who decides; kept in the model's history, and ignored where there is a sign-in."""
 
 
 class ServedModel(Reply):

@@ -51,8 +51,7 @@ class Settings(BaseModel):
     system."""
 
     host: str = "127.0.0.1"
-    """Address to listen on. Without sign-in, open it to others only behind a proxy that checks
-    them."""
+    """Address to listen on. One that others reach needs `sign_in`, or `open_without_sign_in`."""
     port: int = Field(default=3000, ge=1, le=65535)
     """Port to listen on."""
     workers: int = Field(default=1, ge=1, le=256)
@@ -71,6 +70,26 @@ class Settings(BaseModel):
     device: Literal["auto", "cpu", "cuda", "tensorrt"] = "auto"
     """Where ONNX Runtime computes; anything but auto fails at the start where it is not
     available."""
+    sign_in: Literal["none", "keys", "oidc"] = "none"
+    """none: a single user on loopback; keys: API keys (`rightly keys add`) for programs and pages;
+    oidc: pages through a provider of OpenID Connect, programs by API key."""
+    open_without_sign_in: bool = False
+    """Listen on an address that others reach without sign-in: where a proxy checks them, or
+    nothing but this machine reaches a container's port."""
+    open_predictions: bool = True
+    """Whether predictions may be asked for without a key; false: they need the role client."""
+    keys: Path = Field(default_factory=lambda known: known["home"] / "keys.json")
+    """File of the API keys' names, roles and digests. Default: `keys.json` in `home`."""
+    session_key: Path = Field(default_factory=lambda known: known["home"] / "session.key")
+    """File with the secret that signs sessions, made when missing; new content signs everybody
+    out. Default: `session.key` in `home`."""
+    ended_sessions: Path = Field(default_factory=lambda known: known["home"] / "ended-sessions")
+    """Folder that remembers who signed out. Default: `ended-sessions` in `home`."""
+    session_hours: float = Field(default=12.0, gt=0, le=8_760)
+    """How long a browser stays signed in."""
+    public_url: str = Field(default="", pattern=r"^(https?://[^/\s]+)?$")
+    """Address by which browsers reach this server, without a path: `https://rightly.example`. With
+    https, cookies travel over nothing else."""
     default_model: str = "digits"
     """The model behind `POST /predict`."""
     poll_seconds: float = Field(default=0.5, gt=0, le=60)

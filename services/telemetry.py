@@ -46,6 +46,11 @@ VERSION = Gauge(
     ["model"],
     multiprocess_mode="livemin",
 )
+SIGN_INS = Counter(
+    "rightly_sign_ins",
+    "Sign-ins of browsers, and keys refused: way (key, oidc) and outcome (accepted, refused)",
+    ["way", "outcome"],
+)
 RECORDS = Counter("audit_records", "Answers, with and without a region", ["model", "region"])
 RECALL = Histogram(
     "audit_activation_recall",

@@ -10,6 +10,7 @@ from audit import change_control
 from models.registry import Registry
 from models.runtime import Session
 from services import clock, recording, settings, telemetry
+from services.access import opening
 from services.answering import Answerer, Question
 from services.attached import Templates
 from services.champions import Champions
@@ -65,7 +66,9 @@ def connect(chosen: Settings) -> Serving:
     Raises:
         RuntimeUnavailableError: If ONNX Runtime cannot run as the settings ask.
         OSError: If the folder of the settings cannot be written.
+        SettingsError: If it would answer others without sign-in.
     """
+    opening.check(chosen)
     registry = Registry(chosen.registry)
     champions = Champions(registry, _opener(chosen), clock.now)
     recorder = recording.open_recorder(

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from services import serving, settings, supervision
+from services.access import opening
 from services.commands import terminal
 from services.settings import Settings
 
@@ -41,10 +42,16 @@ def run_gateway(chosen: Settings) -> None:
 
 
 def chosen_settings(host: str | None, port: int | None, workers: int | None) -> Settings:
-    """Return the settings with what the command line said in their place."""
+    """Return the settings with what the command line said in their place.
+
+    Raises:
+        SettingsError: If they would answer others without sign-in.
+    """
     spoken: dict[str, Any] = {"host": host, "port": port, "workers": workers}
     given = {name: str(value) for name, value in spoken.items() if value is not None}
-    return settings.load(settings.inherited() | settings.as_variables(given))
+    made = settings.load(settings.inherited() | settings.as_variables(given))
+    opening.check(made)
+    return made
 
 
 def check_free(chosen: Settings) -> None:

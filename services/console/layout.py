@@ -8,6 +8,8 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from models.champion import Move
+from services.access import principals
+from services.access.principals import LOCAL, Principal, Role
 from services.console import assets, sparks
 
 # Nothing from elsewhere, no inline script or style, no frame around it.
@@ -77,6 +79,8 @@ def environment() -> Environment:
         explainers=EXPLAINERS,
         measures=MEASURES,
         sparks=sparks,
+        who=who,
+        may=may,
     )
     made.filters.update(count=count, day=day, moment=moment, second=second, share=share)
     return made
@@ -91,6 +95,16 @@ def previous(history: Sequence[Move]) -> int | None:
         elif standing:
             standing.pop()
     return standing[-2] if len(standing) > 1 else None
+
+
+def who() -> Principal:
+    """Return whoever looks at the page."""
+    return principals.current() or LOCAL
+
+
+def may(role: str) -> bool:
+    """Whether whoever looks may do what this role is needed for: hide what would be refused."""
+    return who().may(Role.named(role))
 
 
 def share(value: float) -> str:

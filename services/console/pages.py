@@ -4,7 +4,18 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter
 
-from services.console import alarms, assets, model, overview, reference, review, run, runs, trying
+from services.console import (
+    alarms,
+    assets,
+    model,
+    overview,
+    reference,
+    review,
+    run,
+    runs,
+    signing_in,
+    trying,
+)
 
 ROUTERS: Sequence[APIRouter] = (
     overview.router,
@@ -16,4 +27,5 @@ ROUTERS: Sequence[APIRouter] = (
     run.router,
     reference.router,
     assets.router,
+    signing_in.router,
 )

@@ -24,7 +24,7 @@ class RetrainingRequest(Request):
     reason: Sentence
     """Why; kept in the model's history."""
     actor: Person = "api"
-    """Who asks."""
+    """Who asks; ignored where there is a sign-in."""
     hyperparameters: dict[
         Literal["weight", "epochs", "learning_rate", "seed"],
         Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)],
@@ -37,8 +37,9 @@ class RetrainingRequest(Request):
 class ApprovalRequest(Request):
     """What one person says about a candidate that the gate has passed."""
 
-    actor: Person
-    """Who; two approvals must come from two persons."""
+    actor: Person | None = None
+    """Who; two approvals must come from two persons. Needed where there is no sign-in, and ignored
+    where there is one."""
     approved: bool = True
     """False refuses the candidate for good."""
     reason: Sentence

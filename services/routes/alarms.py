@@ -23,7 +23,7 @@ from services.audit_schemas import (
 )
 from services.errors import ConflictError, ForbiddenError, RequestError
 from services.identifiers import identifier
-from services.routes.depending import Connected, Cursor, Limit, refusals
+from services.routes.depending import Asking, Connected, Cursor, Limit, refusals
 
 router = APIRouter(prefix="/v1", tags=["audit"])
 
@@ -59,8 +59,11 @@ def alarms(
     status_code=HTTPStatus.ACCEPTED,
     responses=refusals(400, 404, 408, 409, 413, 422, 429, 503),
 )
-def acknowledge(alarm_id: AlarmId, seen: AcknowledgementRequest, serving: Connected) -> Accepted:
+def acknowledge(
+    alarm_id: AlarmId, seen: AcknowledgementRequest, serving: Connected, asking: Asking
+) -> Accepted:
     """Write down that a person has seen an alarm and what the person makes of it."""
+    actor = asking.actor(seen.actor)
     with serving.store.require().connected() as connection:
         found = report.alarm(connection, alarm_id)
     if found is None:
@@ -68,7 +71,7 @@ def acknowledge(alarm_id: AlarmId, seen: AcknowledgementRequest, serving: Connec
     if found["state"] != "alarm":
         raise ConflictError(f"alarm {alarm_id} is {found['state']}, it cannot be acknowledged")
     now = clock.now()
-    event = records.AcknowledgementEvent(identifier(now), now, alarm_id, seen.actor, seen.reason)
+    event = records.AcknowledgementEvent(identifier(now), now, alarm_id, actor, seen.reason)
     serving.recorder.note([event])
     return Accepted(event_id=event.event_id)
 

@@ -9,7 +9,9 @@ from typing import Annotated, Any, cast
 from fastapi import Depends, Path, Query, Request
 from pydantic import BeforeValidator
 
-from services.errors import MEDIA_TYPE
+from services.access import principals
+from services.access.principals import LOCAL, Principal
+from services.errors import MEDIA_TYPE, ForbiddenError
 from services.wiring import Serving
 
 PAGE = 100
@@ -36,6 +38,21 @@ def serving_of(request: Request) -> Serving:
 
 
 Connected = Annotated[Serving, Depends(serving_of)]
+
+
+def principal_of(serving: Connected) -> Principal:
+    """Return whoever the door let in.
+
+    Raises:
+        ForbiddenError: If the request came past the door though there is a sign-in.
+    """
+    who = principals.current()
+    if who is None and serving.settings.sign_in != "none":
+        raise ForbiddenError("nobody has been let in")
+    return who or LOCAL
+
+
+Asking = Annotated[Principal, Depends(principal_of)]
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -14,7 +14,8 @@ from audit.errors import UnknownRecordError
 from services import clock
 from services.errors import RequestError
 from services.identifiers import PATTERN, identifier
-from services.retraining import asking, progress, streaming
+from services.retraining import asking as requests
+from services.retraining import progress, streaming
 from services.retraining.rows import Approval, Request, Retraining
 from services.retraining.schemas import (
     ApprovalRequest,
@@ -25,7 +26,7 @@ from services.retraining.schemas import (
     RetrainingRequest,
     shown,
 )
-from services.routes.depending import Connected, Limit, refusals
+from services.routes.depending import Asking, Connected, Limit, refusals
 from services.wiring import Serving
 
 router = APIRouter(prefix="/v1/retrainings", tags=["retrainings"])
@@ -44,15 +45,18 @@ IdempotencyKey = Annotated[
     responses=refusals(400, 404, 408, 409, 413, 422, 429, 503),
 )
 def retrain(
-    wish: RetrainingRequest, serving: Connected, idempotency_key: IdempotencyKey = None
+    wish: RetrainingRequest,
+    serving: Connected,
+    asking: Asking,
+    idempotency_key: IdempotencyKey = None,
 ) -> RetrainingAccepted:
     """Write the request down; 409 while one of the model is under way or the plan forbids it."""
     now = clock.now()
     plan = change_control.load(serving.settings.change_control or change_control.DEFAULT)
     if wish.alarm_id is not None:
         _check_alarm(serving, wish.alarm_id, wish.model)
-    request = Request(**wish.model_dump())
-    made = asking.ask(
+    request = Request(**(wish.model_dump() | {"actor": asking.actor(wish.actor)}))
+    made = requests.ask(
         serving.retrainings, serving.registry, plan, request, key=idempotency_key, now=now
     )
     if made.created_at == now:
@@ -117,9 +121,11 @@ def retraining_logs(
     summary="Approve or refuse a candidate",
     responses=refusals(400, 404, 408, 409, 413, 422, 429, 503),
 )
-def approve(retraining_id: Id, said: ApprovalRequest, serving: Connected) -> RetrainingReply:
+def approve(
+    retraining_id: Id, said: ApprovalRequest, serving: Connected, asking: Asking
+) -> RetrainingReply:
     """Write down what a person says; 409 unless the retraining waits for it."""
-    approval = Approval(said.actor, said.approved, said.reason, clock.now())
+    approval = Approval(asking.actor(said.actor), said.approved, said.reason, clock.now())
     return shown(serving.retrainings.approve(retraining_id, approval))
 
 
@@ -132,10 +138,12 @@ def approve(retraining_id: Id, said: ApprovalRequest, serving: Connected) -> Ret
 def cancel(
     retraining_id: Id,
     serving: Connected,
+    asking: Asking,
     actor: Annotated[str, Query(min_length=1, max_length=200)] = "api",
 ) -> RetrainingReply:
     """Ask it to end; the training process ends within seconds, the champion stays."""
-    return shown(serving.retrainings.cancel(retraining_id, actor=actor, now=clock.now()))
+    who = asking.actor(actor)
+    return shown(serving.retrainings.cancel(retraining_id, actor=who, now=clock.now()))
 
 
 def _request_event(made: Retraining) -> records.RequestEvent:

@@ -11,11 +11,12 @@ from models import preprocessing
 from models.errors import RegistryError
 from models.types import ClassifierSpec
 from services import clock
+from services.access.principals import Role
 from services.audit_schemas import Accepted, LabelRequest, RegionRequest, ReviewRequest
 from services.decoding import Limits, decode_region
 from services.errors import ConflictError, RequestError
 from services.identifiers import identifier
-from services.routes.depending import Connected, refusals
+from services.routes.depending import Asking, Connected, refusals
 from services.routes.predictions import Id, recorded
 from services.wiring import Serving
 
@@ -26,20 +27,27 @@ _EXEMPLARY = {"good": "right-reason", "bad": "wrong-reason"}
 
 
 @router.put("/label", summary="Tell the true class", status_code=202, responses=_REFUSED)
-def label(prediction_id: Id, truth: LabelRequest, serving: Connected) -> Accepted:
+def label(prediction_id: Id, truth: LabelRequest, serving: Connected, asking: Asking) -> Accepted:
     """Write down the true class of an answered image; a later one takes its place."""
     record = recorded(serving, prediction_id)
     _check_label(serving, record, truth.label)
     now = clock.now()
     return _note(
         serving,
-        records.LabelEvent(identifier(now), now, prediction_id, truth.label, truth.actor),
+        records.LabelEvent(
+            identifier(now), now, prediction_id, truth.label, asking.actor(truth.actor)
+        ),
     )
 
 
 @router.put("/region", summary="Tell where evidence is", status_code=202, responses=_REFUSED)
-def region(prediction_id: Id, truth: RegionRequest, serving: Connected) -> Accepted:
+def region(
+    prediction_id: Id, truth: RegionRequest, serving: Connected, asking: Asking
+) -> Accepted:
     """Write down where evidence is expected; the recorded heatmap is measured against it."""
+    if truth.source == "reviewer":
+        asking.require(Role.REVIEWER, "a region with the source reviewer")
+    actor = asking.actor(truth.actor)
     record = recorded(serving, prediction_id)
     spec = _spec(serving, record)
     if spec is None:
@@ -51,7 +59,7 @@ def region(prediction_id: Id, truth: RegionRequest, serving: Connected) -> Accep
     shares = preprocessing.region_on_grid(marked, (rows, columns))
     evidence = records.RegionEvidence(
         source=truth.source,
-        origin=truth.actor,
+        origin=actor,
         shares=canonical.packed_shares(shares),
         area=float(marked.mean()),
     )
@@ -63,7 +71,7 @@ def region(prediction_id: Id, truth: RegionRequest, serving: Connected) -> Accep
             event_time=now,
             prediction_id=prediction_id,
             region=evidence,
-            actor=truth.actor,
+            actor=actor,
             stratum=truth.stratum,
             basis=truth.basis,
         ),
@@ -71,12 +79,15 @@ def region(prediction_id: Id, truth: RegionRequest, serving: Connected) -> Accep
 
 
 @router.post("/reviews", summary="Judge the reason", status_code=202, responses=_REVIEW_REFUSED)
-def review(prediction_id: Id, verdict: ReviewRequest, serving: Connected) -> Accepted:
+def review(
+    prediction_id: Id, verdict: ReviewRequest, serving: Connected, asking: Asking
+) -> Accepted:
     """Write down whether the answer is right for the right reason."""
+    actor = asking.actor(verdict.actor)
     record = recorded(serving, prediction_id)
     _check_exemplar(verdict)
     if verdict.reading == "second":
-        _check_reader(serving, prediction_id, verdict.actor)
+        _check_reader(serving, prediction_id, actor)
     if verdict.label is not None:
         _check_label(serving, record, verdict.label)
     now = clock.now()
@@ -86,7 +97,7 @@ def review(prediction_id: Id, verdict: ReviewRequest, serving: Connected) -> Acc
             event_id=identifier(now),
             event_time=now,
             prediction_id=prediction_id,
-            **verdict.model_dump(),
+            **(verdict.model_dump() | {"actor": actor}),
         ),
     )
 

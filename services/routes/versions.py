@@ -9,7 +9,7 @@ from models.champion import Champion
 from models.registry import Version
 from services import clock
 from services.errors import RequestError
-from services.routes.depending import Connected, Cursor, Limit, Name, refusals
+from services.routes.depending import Asking, Connected, Cursor, Limit, Name, refusals
 from services.schemas import (
     ModelList,
     ModelReply,
@@ -77,13 +77,15 @@ def version(
     summary="Make a version the champion",
     responses=refusals(400, 404, 408, 409, 413, 422, 429, 503),
 )
-def promote(model: Name, wish: PromotionRequest, serving: Connected) -> VersionReply:
+def promote(
+    model: Name, wish: PromotionRequest, serving: Connected, asking: Asking
+) -> VersionReply:
     """Move the champion pointer; every worker follows within moments, without a failed request."""
     chosen = serving.mover.promote(
         model,
         wish.version,
         reason=wish.reason,
-        actor=wish.actor,
+        actor=asking.actor(wish.actor),
         now=clock.now(),
         expected=wish.expected,
     )
@@ -96,9 +98,12 @@ def promote(model: Name, wish: PromotionRequest, serving: Connected) -> VersionR
     summary="Make the champion before this one the champion again",
     responses=refusals(400, 404, 408, 409, 413, 422, 429),
 )
-def roll_back(model: Name, wish: RollbackRequest, serving: Connected) -> VersionReply:
+def roll_back(
+    model: Name, wish: RollbackRequest, serving: Connected, asking: Asking
+) -> VersionReply:
     """Undo the last promotion that still stands; 409 where there is none."""
-    chosen = serving.mover.rollback(model, reason=wish.reason, actor=wish.actor, now=clock.now())
+    who = asking.actor(wish.actor)
+    chosen = serving.mover.rollback(model, reason=wish.reason, actor=who, now=clock.now())
     serving.champions.refresh()
     return _version(chosen, serving.registry.pointer(model))
 

@@ -6,6 +6,7 @@ import json
 import pytest
 from starlette.responses import JSONResponse, PlainTextResponse
 
+from services.access.principals import LOCAL
 from services.errors import problem
 from services.guard import Application, Bounds, Guard, Message
 
@@ -66,7 +67,14 @@ async def ask(
 
 
 def guarded(rest=never, native=never, bounds=BOUNDS) -> Guard:
-    return Guard(native, frozenset({"/predict"}), rest, bounds)
+    return Guard(
+        native,
+        frozenset({"/predict"}),
+        rest,
+        bounds,
+        door=lambda _: LOCAL,
+        dress=lambda _, answer: answer,
+    )
 
 
 def test_known_paths_go_to_bentoml_and_all_others_to_rest() -> None:

@@ -1,15 +1,19 @@
 // Forms with `data-json` send their fields as JSON and say what came of it; the page follows.
+import { send } from "./send.js";
 
+export { send };
 const NAME = "rightly-name"; // who decides, kept in this browser only
 
 /** Make the forms below a node send JSON, and its buttons open and close their dialogs. */
 export function wire(node) {
   for (const form of node.querySelectorAll("form[data-json]")) {
+    if (form.dataset.json) continue; // wired already: a page may hold this module by two addresses
+    form.dataset.json = "wired";
     const actor = form.elements.actor;
     if (actor && !actor.value) actor.value = localStorage.getItem(NAME) || "";
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      send(form);
+      submit(form);
     });
   }
   for (const button of node.querySelectorAll("[data-opens]")) {
@@ -22,7 +26,7 @@ export function wire(node) {
 
 wire(document);
 
-async function send(form) {
+async function submit(form) {
   const button = form.querySelector("button");
   const status = form.querySelector("[role=status]");
   const say = (text, wrong) => {
@@ -33,9 +37,7 @@ async function send(form) {
   say("Sending…");
   try {
     if (form.elements.actor) localStorage.setItem(NAME, form.elements.actor.value);
-    const reply = await asked(form);
-    const answer = await reply.json();
-    if (!reply.ok) throw new Error(answer.detail);
+    const answer = await asked(form);
     say("Done.");
     await settled(form);
     location.assign(next(form, answer));
@@ -49,8 +51,8 @@ async function send(form) {
 function asked(form) {
   const method = form.dataset.method || "POST";
   const address = form.getAttribute("action"); // a field may be called action
-  if (method === "DELETE") return fetch(`${address}?${new URLSearchParams(values(form))}`, { method });
-  return fetch(address, { method, headers: { "content-type": "application/json" }, body: JSON.stringify(values(form)) });
+  if (method === "DELETE") return send(method, `${address}?${new URLSearchParams(values(form))}`);
+  return send(method, address, values(form));
 }
 
 /** Where to go on: as the form says, with names in braces taken from the answer; else here. */

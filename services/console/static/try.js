@@ -1,5 +1,6 @@
 // "Try it": one image, one or two versions, the evidence of each drawn over what it saw.
 import { compose, drawScale, layer, outline, picture, whileHeld } from "./heat.js";
+import { send } from "./send.js";
 
 const form = document.getElementById("try");
 const byId = (name) => document.getElementById(name);
@@ -71,9 +72,10 @@ async function trial(version) {
   if (state.region) body.append("region", state.region, "region.png");
   body.append("explainer", form.elements.explainer.value);
   if (form.elements.target.value) body.append("target", form.elements.target.value);
-  const reply = await fetch(`/v1/models/${encodeURIComponent(form.dataset.model)}/versions/${version}/trials`, { method: "POST", body });
-  const answer = await reply.json();
-  if (!reply.ok) throw new Error(`Version ${version}: ${answer.detail}`);
+  const address = `/v1/models/${encodeURIComponent(form.dataset.model)}/versions/${version}/trials`;
+  const answer = await send("POST", address, body).catch((error) => {
+    throw new Error(`Version ${version}: ${error.message}`);
+  });
   return { answer, image: await picture(answer.image), border: state.region ? await border(state.region) : null };
 }
 
