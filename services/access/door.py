@@ -41,6 +41,7 @@ class Door:
         keys: The API keys.
         sessions: Of browsers.
         throttle: Of failures.
+        clock: Says what time it is.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Door:
         native: Iterable[str],
         clock: Callable[[], datetime],
     ) -> None:
-        self._settings, self._clock = settings, clock
+        self._settings, self.clock = settings, clock
         self._routes = [each for each in routes if isinstance(each, Route)]
         self._native = frozenset(native)
         self.keys, self.throttle = Keys(settings.keys), Throttle()
@@ -83,7 +84,7 @@ class Door:
     def refused_key(self, address: str) -> Response:
         """Count a wrong key and return the answer to it, the same whatever was wrong."""
         telemetry.SIGN_INS.labels("key", "refused").inc()
-        wait = self.throttle.failed(address, self._clock().timestamp())
+        wait = self.throttle.failed(address, self.clock().timestamp())
         if wait is not None:
             detail = "too many wrong keys from this address; wait before the next one"
             seconds = {"Retry-After": str(max(1, round(wait)))}
@@ -94,7 +95,7 @@ class Door:
         """Return the session that the request's cookie speaks of."""
         name = cookie_name(self._settings)
         cookie = _cookies(headers).get(name)
-        return None if cookie is None else self.sessions.read(cookie, now=self._clock())
+        return None if cookie is None else self.sessions.read(cookie, now=self.clock())
 
     def remember(self, answer: Response, cookie: str) -> None:
         """Put a session's cookie on an answer."""

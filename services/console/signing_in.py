@@ -7,7 +7,7 @@ from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import StringConstraints
 
-from services import clock, telemetry
+from services import telemetry
 from services.access import door
 from services.access.door import Door
 from services.access.principals import Role
@@ -72,7 +72,7 @@ def sign_in(
         words = "This key is for programs: it may ask for predictions, not look at pages."
         return _page(serving.settings.sign_in, said.next, words, status=HTTPStatus.FORBIDDEN)
     telemetry.SIGN_INS.labels("key", "accepted").inc()
-    _, cookie = here.sessions.begin(now=clock.now(), key_id=held.key_id)
+    _, cookie = here.sessions.begin(now=here.clock(), key_id=held.key_id)
     answer = RedirectResponse(safe(said.next), HTTPStatus.SEE_OTHER)
     here.remember(answer, cookie)
     return answer
@@ -92,7 +92,7 @@ def sign_out(request: Request, asking: Asking, said: Annotated[LeavingForm, Form
     if session is not None:
         if not door.same_token(said.csrf, asking):
             raise ForbiddenError("the page's token is missing or of another session")
-        here.sessions.end(session, now=clock.now())
+        here.sessions.end(session, now=here.clock())
     answer = RedirectResponse(door.SIGN_IN, HTTPStatus.SEE_OTHER)
     here.forget(answer)
     return answer
