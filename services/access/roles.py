@@ -26,6 +26,8 @@ ROLES: Mapping[str, Role] = {
     "PUT /v1/predictions/{prediction_id}/label": Role.CLIENT,
     "PUT /v1/predictions/{prediction_id}/region": Role.CLIENT,  # a reviewer's: REVIEWER
     "POST /v1/predictions/{prediction_id}/reviews": Role.REVIEWER,
+    "POST /v1/predictions/{prediction_id}/readings": Role.REVIEWER,
+    "GET /v1/predictions/{prediction_id}/regions": Role.CLIENT,
     # Models.
     "GET /v1/models": Role.VIEWER,
     "GET /v1/models/{model}": Role.VIEWER,
@@ -36,9 +38,17 @@ ROLES: Mapping[str, Role] = {
     "POST /v1/models/{model}/versions/{version}/trials": Role.VIEWER,
     "POST /v1/models/{model}/promotions": Role.APPROVER,
     "POST /v1/models/{model}/rollbacks": Role.APPROVER,
+    "GET /v1/models/{model}/rollout": Role.VIEWER,
+    "POST /v1/models/{model}/rollouts": Role.APPROVER,
+    "POST /v1/models/{model}/withdrawals": Role.APPROVER,
     # Audit.
     "GET /v1/models/{model}/audit": Role.VIEWER,
     "GET /v1/models/{model}/audit/series": Role.VIEWER,
+    "GET /v1/models/{model}/audit/agreement": Role.VIEWER,
+    "GET /v1/models/{model}/suspected-shortcuts": Role.VIEWER,
+    "POST /v1/models/{model}/suspected-shortcuts/searches": Role.REVIEWER,
+    "GET /v1/models/{model}/suspected-shortcuts/{suspicion_id}": Role.VIEWER,
+    "POST /v1/models/{model}/suspected-shortcuts/{suspicion_id}/verdicts": Role.REVIEWER,
     "GET /v1/alarms": Role.VIEWER,
     "POST /v1/alarms/{alarm_id}/acknowledgement": Role.REVIEWER,
     "POST /v1/webhooks/alertmanager": Role.ANYONE,  # has a token of its own

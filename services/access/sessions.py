@@ -13,6 +13,7 @@ import binascii
 import hashlib
 import hmac
 import json
+import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -76,10 +77,11 @@ class Sessions:
     def end(self, session: Session, *, now: datetime) -> None:
         """End a session in every worker, and forget those that are over anyway."""
         self.ended.mkdir(parents=True, exist_ok=True)
-        (self.ended / session.session_id).touch()
-        oldest = (now - self.lifetime).timestamp()
+        mark = self.ended / session.session_id
+        mark.touch()
+        os.utime(mark, (session.until, session.until))  # it can be forgotten from then on
         for each in self.ended.iterdir():
-            if each.stat().st_mtime < oldest:
+            if each.stat().st_mtime < now.timestamp():
                 each.unlink(missing_ok=True)
 
     def token(self, session: Session) -> str:

@@ -22,7 +22,7 @@ from services.audit_schemas import (
     ReadingWish,
 )
 from services.identifiers import identifier
-from services.routes.depending import Connected, Name, refusals
+from services.routes.depending import Asking, Connected, Name, refusals
 from services.routes.predictions import Id, recorded
 from services.schemas import VersionNumber
 
@@ -35,11 +35,14 @@ router = APIRouter(prefix="/v1", tags=["audit"])
     status_code=202,
     responses=refusals(400, 404, 408, 413, 422, 429, 503),
 )
-def ask_reading(prediction_id: Id, wish: ReadingWish, serving: Connected) -> Accepted:
+def ask_reading(
+    prediction_id: Id, wish: ReadingWish, serving: Connected, asking: Asking
+) -> Accepted:
     """Put the answer into the queue of another person, who does not see the first verdict."""
     recorded(serving, prediction_id)
     now = clock.now()
-    event = records.ReadingRequest(identifier(now), now, prediction_id, wish.actor, wish.reason)
+    who = asking.actor(wish.actor)
+    event = records.ReadingRequest(identifier(now), now, prediction_id, who, wish.reason)
     serving.recorder.note([event])
     return Accepted(event_id=event.event_id)
 

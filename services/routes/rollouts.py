@@ -21,7 +21,7 @@ from services.rollouts.schemas import (
     RolloutStatus,
     WithdrawalRequest,
 )
-from services.routes.depending import Connected, Name, refusals
+from services.routes.depending import Asking, Connected, Name, refusals
 from services.wiring import Serving
 
 router = APIRouter(prefix="/v1/models/{model}", tags=["models"])
@@ -40,7 +40,7 @@ def rollout(model: Name, serving: Connected) -> RolloutStatus:
     status_code=HTTPStatus.ACCEPTED,
     responses=refusals(400, 404, 408, 409, 413, 422, 429, 503),
 )
-def begin(model: Name, wish: RolloutRequest, serving: Connected) -> RolloutStatus:
+def begin(model: Name, wish: RolloutRequest, serving: Connected, asking: Asking) -> RolloutStatus:
     """Let a version answer beside the champion; 409 while another one does.
 
     The runner looks after it by the change-control plan: withdrawn where an alarm of its own
@@ -55,7 +55,7 @@ def begin(model: Name, wish: RolloutRequest, serving: Connected) -> RolloutStatu
         phase=wish.phase,
         share=plan.canary.share if wish.share is None else wish.share,
         reason=wish.reason,
-        actor=wish.actor,
+        actor=asking.actor(wish.actor),
         now=now,
         expected=wish.expected,
     )
@@ -68,12 +68,14 @@ def begin(model: Name, wish: RolloutRequest, serving: Connected) -> RolloutStatu
     summary="Take the candidate off its trial",
     responses=refusals(400, 404, 408, 409, 413, 422, 429),
 )
-def withdraw(model: Name, wish: WithdrawalRequest, serving: Connected) -> RolloutStatus:
+def withdraw(
+    model: Name, wish: WithdrawalRequest, serving: Connected, asking: Asking
+) -> RolloutStatus:
     """Let the champion answer everything again; 409 where no candidate is on trial."""
     serving.mover.withdraw(
         model,
         reason=wish.reason,
-        actor=wish.actor,
+        actor=asking.actor(wish.actor),
         now=clock.now(),
         rollout_id=wish.rollout_id,
     )

@@ -14,7 +14,7 @@ from services import clock
 from services.audit_schemas import Accepted
 from services.errors import RequestError
 from services.identifiers import identifier
-from services.routes.depending import Connected, Cursor, Limit, Name, refusals
+from services.routes.depending import Asking, Connected, Cursor, Limit, Name, refusals
 from services.schemas import VersionNumber
 from services.suspicion_schemas import (
     SearchRequest,
@@ -93,6 +93,7 @@ def judge_suspected(
     suspicion_id: SuspicionId,
     verdict: SuspicionVerdictRequest,
     serving: Connected,
+    asking: Asking,
 ) -> Accepted:
     """Write down what a person makes of it; earlier verdicts stay, the newest is shown."""
     _found(serving, model, suspicion_id)
@@ -101,7 +102,7 @@ def judge_suspected(
         event_id=identifier(now),
         event_time=now,
         action="suspicion_verdict",
-        actor=verdict.actor,
+        actor=asking.actor(verdict.actor),
         details={
             "suspicion_id": suspicion_id,
             "model": model,
@@ -119,12 +120,14 @@ def judge_suspected(
     status_code=HTTPStatus.ACCEPTED,
     responses=_REFUSED,
 )
-def search_suspected(model: Name, wish: SearchRequest, serving: Connected) -> Accepted:
+def search_suspected(
+    model: Name, wish: SearchRequest, serving: Connected, asking: Asking
+) -> Accepted:
     """Have the latest answers of the version that answered last grouped, class after class."""
     serving.registry.versions(model)
     now = clock.now()
     event = records.ActionEvent(
-        identifier(now), now, "suspicion_search", wish.actor, {"model": model}
+        identifier(now), now, "suspicion_search", asking.actor(wish.actor), {"model": model}
     )
     serving.recorder.note([event])
     return Accepted(event_id=event.event_id)

@@ -1,6 +1,9 @@
 """Every route states the role that it needs, and says so in the public document."""
 
+import inspect
+
 import pytest
+from fastapi.routing import APIRoute
 
 from services import openapi, rest
 from services.access import roles
@@ -54,3 +57,29 @@ def test_what_is_open_besides_is_known_by_name() -> None:
         "GET /assets/{name}",
         "GET /sign-in",
     }
+
+
+def test_whoever_changes_something_is_named_by_the_sign_in(operations) -> None:
+    """A route that takes an actor asks the door for the name; see `Asking`."""
+    said = {
+        each["$ref"].rpartition("/")[2]: route
+        for route, operation in operations.items()
+        for each in [schema_of(operation)]
+        if "$ref" in each
+    }
+    schemas = openapi.document(rest.create())["components"]["schemas"]
+    wanted = {route for name, route in said.items() if "actor" in schemas[name]["properties"]}
+    named = {
+        f"{verb} {each.path}"
+        for each in rest.routes(rest.create())
+        if isinstance(each, APIRoute) and "asking" in inspect.signature(each.endpoint).parameters
+        for verb in each.methods
+    }
+
+    assert len(wanted) >= 10
+    assert set() == wanted - named
+
+
+def schema_of(operation: dict) -> dict:
+    content = operation.get("requestBody", {}).get("content", {})
+    return content.get("application/json", {}).get("schema", {})

@@ -165,7 +165,6 @@ def test_a_forged_cookie_does_not_count(site, browser) -> None:
         f".{tag}",
         "x" * 5000,
         "%.%",
-        f"{body}.{tag}=",
     ):
         answer = site.ask("GET", "/v1/models", headers={"cookie": f"{name}={forged}"})
         assert 401 == answer.status_code, forged
