@@ -16,7 +16,7 @@ from services.audit_schemas import Actor
 from services.decoding import Limits
 from services.errors import ConflictError, RequestError, UnknownAttachmentError
 from services.identifiers import identifier
-from services.routes.depending import Connected, Name, refusals
+from services.routes.depending import Asking, Connected, Name, refusals
 from services.schemas import Base64, Reply, Request
 from services.wiring import Serving
 
@@ -78,7 +78,9 @@ def template_mask(model: Name, serving: Connected) -> Response:
 
 
 @router.put("/template-region", summary="Set the region of every image", responses=_REFUSED)
-def set_template_region(model: Name, wish: TemplateRequest, serving: Connected) -> AttachmentReply:
+def set_template_region(
+    model: Name, wish: TemplateRequest, serving: Connected, asking: Asking
+) -> AttachmentReply:
     """Let one region stand for answers that come without one, where no segmenter looks.
 
     For images that are aligned. What was measured against the template before stays as it is, and
@@ -87,22 +89,28 @@ def set_template_region(model: Name, wish: TemplateRequest, serving: Connected) 
     serving.registry.versions(model)
     try:
         templates.attach(
-            serving.registry.root, model, _region(wish, serving), actor=wish.actor, now=clock.now()
+            serving.registry.root,
+            model,
+            _region(wish, serving),
+            actor=asking.actor(wish.actor),
+            now=clock.now(),
         )
     except ImageError as error:
         raise RequestError(str(error)) from error
-    _note(serving, model, wish.actor)
+    _note(serving, model, asking.actor(wish.actor))
     return _reply(serving, model, "template")
 
 
 @router.delete("/template-region", summary="Use no template", status_code=204, responses=_REFUSED)
-def drop_template_region(model: Name, serving: Connected, actor: Actor = "anonymous") -> None:
+def drop_template_region(
+    model: Name, serving: Connected, asking: Asking, actor: Actor = "anonymous"
+) -> None:
     """Measure answers without a region no longer; what was measured stays."""
     serving.registry.versions(model)
     attachments = Attachments(serving.registry.root, "template")
-    if not attachments.detach(model, actor=actor, now=clock.now()):
+    if not attachments.detach(model, actor=asking.actor(actor), now=clock.now()):
         raise ConflictError(f"{model} has no template region")
-    _note(serving, model, actor)
+    _note(serving, model, asking.actor(actor))
 
 
 def _region(wish: TemplateRequest, serving: Serving) -> Any:  # noqa: ANN401 - a boolean array
