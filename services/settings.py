@@ -90,6 +90,20 @@ class Settings(BaseModel):
     public_url: str = Field(default="", pattern=r"^(https?://[^/\s]+)?$")
     """Address by which browsers reach this server, without a path: `https://rightly.example`. With
     https, cookies travel over nothing else."""
+    oidc_issuer: str = Field(default="", pattern=r"^(https?://\S+)?$")
+    """Address of the provider of OpenID Connect, as its document calls itself."""
+    oidc_client_id: str = Field(default="", max_length=400)
+    """What the provider calls this server. It must allow `/sign-in/callback` of `public_url`."""
+    oidc_client_secret: str = Field(default="", max_length=400, repr=False)
+    """The secret that goes with it; empty for a public client."""
+    oidc_scopes: str = "openid profile email"
+    """What is asked of the provider, with openid among it."""
+    oidc_name_claim: str = "email"
+    """The claim that names a person in the audit trail; one that people cannot change."""
+    oidc_role_claim: str = "groups"
+    """The claim from which the role follows: one word or a list."""
+    oidc_roles: str = ""
+    """Which role a word of that claim gives: `radiologists=reviewer, leads=approver`."""
     default_model: str = "digits"
     """The model behind `POST /predict`."""
     poll_seconds: float = Field(default=0.5, gt=0, le=60)
@@ -156,6 +170,25 @@ class Settings(BaseModel):
     """Days that heatmaps, regions, embeddings and probabilities are kept."""
     keep_events_days: int = Field(default=0, ge=0, le=36_500)
     """Days that all other events are kept, at least 183; 0 for ever."""
+
+
+def role_mapping(text: str) -> dict[str, str]:
+    """Return the pairs of `oidc_roles`.
+
+    Raises:
+        SettingsError: If it is not written as pairs.
+
+    Examples:
+        >>> role_mapping("staff=viewer, leads=approver")
+        {'staff': 'viewer', 'leads': 'approver'}
+    """
+    found = {}
+    for pair in filter(None, (each.strip() for each in text.split(","))):
+        word, sign, role = pair.rpartition("=")
+        if not sign or not word.strip():
+            raise SettingsError(f"oidc_roles: {pair!r} is not written as word=role")
+        found[word.strip()] = role.strip()
+    return found
 
 
 def load(environ: Mapping[str, str] | None = None, file: Path | None = None) -> Settings:

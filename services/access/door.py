@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequenc
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 from urllib.parse import quote, urlsplit
 
+from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Match, Route
 
@@ -29,9 +30,21 @@ Scope: TypeAlias = MutableMapping[str, Any]
 Headers: TypeAlias = Mapping[bytes, bytes]
 
 SIGN_IN = "/sign-in"
+COOKIE = "rightly-sign-in"  # what a browser must bring back from the provider
+LASTS = timedelta(minutes=10)  # that long
 TOKEN_HEADER = b"x-csrf-token"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="rightly"'}
+
+
+class ProviderSignIn(Protocol):
+    """Signs people in elsewhere; see `services.access.provider`."""
+
+    async def begin(self, request: Request) -> tuple[str, dict[str, Any]]:
+        """Return where the browser goes, and what it must bring back."""
+
+    async def finish(self, request: Request, kept: dict[str, Any]) -> tuple[str, Role]:
+        """Return who comes back."""
 
 
 class Door:
@@ -41,6 +54,7 @@ class Door:
         keys: The API keys.
         sessions: Of browsers.
         throttle: Of failures.
+        provider: Of OpenID Connect; None without one.
         clock: Says what time it is.
     """
 
@@ -56,6 +70,7 @@ class Door:
         self._native = frozenset(native)
         self.keys, self.throttle = Keys(settings.keys), Throttle()
         self.sessions = sessions_of(settings)
+        self.provider = _provider_of(settings)
 
     def __call__(self, scope: Scope) -> Principal | Response:
         """Return who asks, or the answer to one who may not."""
@@ -163,6 +178,14 @@ def sessions_of(settings: Settings) -> Sessions:
     key = b"" if settings.sign_in == "none" else recording.secret_key(settings.session_key)
     lifetime = timedelta(hours=settings.session_hours)
     return Sessions(key, settings.ended_sessions, lifetime)
+
+
+def _provider_of(settings: Settings) -> ProviderSignIn | None:
+    if settings.sign_in != "oidc":
+        return None
+    from services.access.provider import Provider  # noqa: PLC0415 - Authlib is an extra
+
+    return Provider(settings)
 
 
 def is_encrypted(settings: Settings) -> bool:

@@ -1,16 +1,21 @@
-"""What must be true before a server without sign-in listens."""
+"""What must be true before a server listens."""
 
 import ipaddress
+from importlib.util import find_spec
+from urllib.parse import urlsplit
 
-from services.settings import Settings, SettingsError
+from services.access.principals import Role
+from services.settings import Settings, SettingsError, role_mapping
 
 
 def check(settings: Settings) -> None:
-    """Refuse to serve others without sign-in, unless the settings say that this is meant.
+    """Refuse to serve others without sign-in, or with one that cannot work.
 
     Raises:
         SettingsError: If it would.
     """
+    if settings.sign_in == "oidc":
+        _check_provider(settings)
     if settings.sign_in != "none" or settings.open_without_sign_in:
         return
     if not is_loopback(settings.host):
@@ -19,6 +24,22 @@ def check(settings: Settings) -> None:
             "RIGHTLY_SIGN_IN=keys (and make a key: rightly keys add NAME --role admin), or "
             "RIGHTLY_OPEN_WITHOUT_SIGN_IN=true where something else keeps others out"
         )
+
+
+def _check_provider(settings: Settings) -> None:
+    for name in ("oidc_issuer", "oidc_client_id", "oidc_roles", "public_url"):
+        if not getattr(settings, name):
+            raise SettingsError(f"{name}: sign_in=oidc needs it")
+    issuer = urlsplit(settings.oidc_issuer)
+    if issuer.scheme != "https" and not is_loopback(issuer.hostname or ""):
+        raise SettingsError("oidc_issuer: a provider on another machine needs https")
+    for role in role_mapping(settings.oidc_roles).values():
+        try:
+            Role.named(role)
+        except ValueError as error:
+            raise SettingsError(f"oidc_roles: {error}") from error
+    if find_spec("authlib") is None:
+        raise SettingsError("sign_in: oidc needs Authlib: pip install rightly[oidc]")
 
 
 def is_loopback(host: str) -> bool:

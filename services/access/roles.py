@@ -92,6 +92,8 @@ ROLES: Mapping[str, Role] = {
     "GET /sign-in": Role.ANYONE,
     "POST /sign-in": Role.ANYONE,
     "POST /sign-out": Role.ANYONE,
+    "GET /sign-in/provider": Role.ANYONE,
+    "GET /sign-in/callback": Role.ANYONE,
 }
 
 

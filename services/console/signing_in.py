@@ -6,14 +6,15 @@ from typing import Annotated, cast
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import StringConstraints
+from starlette.exceptions import HTTPException
 
 from services import telemetry
 from services.access import door
-from services.access.door import Door
+from services.access.door import COOKIE, LASTS, Door, ProviderSignIn
 from services.access.principals import Role
 from services.access.returning import safe
 from services.console import layout
-from services.errors import ForbiddenError
+from services.errors import ForbiddenError, ServiceError
 from services.routes.depending import Asking, Connected, refusals
 from services.schemas import Request as Body
 
@@ -78,6 +79,59 @@ def sign_in(
     return answer
 
 
+@router.get(
+    "/sign-in/provider",
+    summary="Go to the provider's sign-in",
+    status_code=HTTPStatus.SEE_OTHER,
+    response_class=RedirectResponse,
+    responses=refusals(404, 422, 503),
+)
+async def to_provider(request: Request, next: Next = "/") -> Response:  # noqa: A002 - as above
+    """Send the browser to the provider, with what it must bring back in a cookie."""
+    here = door_of(request)
+    try:
+        address, kept = await _provider(here).begin(request)
+    except ServiceError as error:
+        return _page("oidc", next, f"{error}. Try again, or use an API key.", status=503)
+    until = (here.clock() + LASTS).timestamp()
+    said = {"kept": kept, "next": safe(next), "until": until}
+    answer = RedirectResponse(address, HTTPStatus.SEE_OTHER)
+    cookie = here.sessions.signed(said, "provider")
+    here.set_cookie(answer, COOKIE, cookie, seconds=LASTS.total_seconds())
+    return answer
+
+
+@router.get(
+    "/sign-in/callback",
+    summary="Come back from the provider's sign-in",
+    status_code=HTTPStatus.SEE_OTHER,
+    response_class=RedirectResponse,
+    responses=refusals(401, 403, 404, 422, 429),
+)
+async def from_provider(request: Request) -> Response:
+    """Begin a session for whom the provider names, if it is this browser that asked."""
+    here = door_of(request)
+    provider = _provider(here)
+    brought = here.sessions.verified(request.cookies.get(COOKIE, ""), "provider")
+    if brought is None or brought["until"] <= here.clock().timestamp():
+        brought = {"kept": {}, "next": "/"}
+    try:
+        name, role = await provider.finish(request, brought["kept"])
+    except ServiceError as error:
+        telemetry.SIGN_INS.labels("oidc", "refused").inc()
+        forbidden = isinstance(error, ForbiddenError)
+        status = HTTPStatus.FORBIDDEN if forbidden else HTTPStatus.UNAUTHORIZED
+        words = str(error) if forbidden else "The sign-in did not work. Try it again."
+        answer: Response = _page("oidc", brought["next"], words, status=status)
+    else:
+        telemetry.SIGN_INS.labels("oidc", "accepted").inc()
+        _, cookie = here.sessions.begin(now=here.clock(), name=name, role=role.word)
+        answer = RedirectResponse(safe(brought["next"]), HTTPStatus.SEE_OTHER)
+        here.remember(answer, cookie)
+    here.set_cookie(answer, COOKIE, "", seconds=0)
+    return answer
+
+
 @router.post(
     "/sign-out",
     summary="Sign out",
@@ -101,6 +155,12 @@ def sign_out(request: Request, asking: Asking, said: Annotated[LeavingForm, Form
 def door_of(request: Request) -> Door:
     """Return the door that the gateway put in front."""
     return cast("Door", request.app.state.door)
+
+
+def _provider(here: Door) -> ProviderSignIn:
+    if here.provider is None:
+        raise HTTPException(HTTPStatus.NOT_FOUND, "nobody signs in through a provider here")
+    return here.provider
 
 
 def _page(
