@@ -18,7 +18,8 @@ from audit.store.anchors import AnchorFolder
 from audit.store.ledger import Ledger
 from audit.watch.watching import Promise, Watching
 from models.registry import Registry
-from services import clock, recording, settings
+from services import clock, fire_drills, recording, settings
+from services.fire_drills import FireDrills
 from services.gauges import Gauges, exposed
 from services.identifiers import identifier
 from services.images import ImageFolder
@@ -103,7 +104,12 @@ def _lead(
     ingestion.prepare(now=now())
     gauges = Gauges()
     gauges.show_series(ingestion.watching)
-    with exposed(gauges, chosen.audit_host, chosen.audit_port):
+    every = timedelta(hours=chosen.drill_hours)
+    drills = FireDrills(chosen, every, now(), now, lambda: dict(ingestion.drilled))
+    with (
+        exposed(gauges, chosen.audit_host, chosen.audit_port),
+        fire_drills.running(drills),
+    ):
         LOG.info("auditing %s", chosen.journal)
         while not stop.is_set():
             try:
@@ -114,6 +120,7 @@ def _lead(
                 stop.wait(FAILURE_SECONDS)
                 continue
             gauges.show(ingestion, taken=taken, head=ingestion.head, now=now())
+            gauges.show_drills(drills.standing)
             if taken == 0:
                 stop.wait(chosen.audit_seconds)
 

@@ -5,6 +5,7 @@ activation recall is known to be low. The records are of the stream "drill": the
 detector, no mean and no request. What is tried is everything between an answer and its alarm.
 """
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,6 +52,8 @@ def drill(
     clock: Callable[[], datetime],
     patience: float,
     seed: int = 0,
+    actor: str = "rightly drill",
+    stop: threading.Event | None = None,
 ) -> Outcome:
     """Record known wrong reasons and wait for the alarm.
 
@@ -62,18 +65,21 @@ def drill(
         clock: The present.
         patience: How many seconds to wait.
         seed: Of the images.
+        actor: Who drills; it is recorded.
+        stop: Ends the waiting; nothing is then said about the outcome.
     """
     name, start = version.ref.name, clock()
-    recorder.note([_action(name, "begin", start)])
+    stop = stop or threading.Event()
+    recorder.note([_action(name, "begin", start, actor)])
     entries = _entries(version, session, clock, seed)
     recorder.record(entries)
     recall = float(np.mean([each.measures["activation_recall"] for each in entries]))
     began = time.monotonic()
     alarmed = False
-    while not alarmed and time.monotonic() - began < patience:
-        time.sleep(_LOOK_SECONDS)
+    while not alarmed and time.monotonic() - began < patience and not stop.wait(_LOOK_SECONDS):
         alarmed = _alarmed(store, name + DRILL, start)
-    recorder.note([_action(name, "alarm" if alarmed else "silence", clock())])
+    if alarmed or not stop.is_set():
+        recorder.note([_action(name, "alarm" if alarmed else "silence", clock(), actor)])
     return Outcome(alarmed, time.monotonic() - began, recall)
 
 
@@ -120,6 +126,6 @@ def _alarmed(store: StoreReader, model: str, since: datetime) -> bool:
     return any(row["raised_at"] >= canonical.moment(since) for row in page.rows)
 
 
-def _action(model: str, outcome: str, now: datetime) -> records.ActionEvent:
+def _action(model: str, outcome: str, now: datetime, actor: str) -> records.ActionEvent:
     details = {"model": model, "outcome": outcome}
-    return records.ActionEvent(identifier(now), now, "drill", "rightly drill", details)
+    return records.ActionEvent(identifier(now), now, "drill", actor, details)

@@ -5,7 +5,7 @@ signal too: `audit_last_evaluated_timestamp_seconds` stands still when it does.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 from audit.alarms import State
 from audit.watch.watched import Watched
 from audit.watch.watching import Watching
+from services.fire_drills import Standing
 from services.ingestion import Ingestion
 
 LOG = logging.getLogger("rightly.auditor")
@@ -71,6 +72,16 @@ class Gauges:
             "Answers that a segmenter saw since the auditor started, by what came of it",
             *("model", "outcome"),
         )
+        self.drill_due = self._gauge(
+            "audit_drill_due_timestamp_seconds",
+            "By when the next scheduled fire drill must have raised its alarm",
+            "model",
+        )
+        self.drill_success = self._gauge(
+            "audit_drill_success",
+            "Whether the last scheduled fire drill raised its alarm",
+            "model",
+        )
         self.suspected = self._gauge(
             "audit_suspected_shortcuts",
             "Groups of heatmaps that suggest a shortcut, by what a person said about them",
@@ -109,6 +120,15 @@ class Gauges:
                 self.segmented.labels(model, outcome).set(answers)
         if ingestion.suspecting is not None:
             self.show_suspicions(ingestion.suspecting.standing)
+
+    def show_drills(self, standing: Mapping[str, Standing]) -> None:
+        """Show how each model stands with its scheduled fire drills."""
+        for gauge in (self.drill_due, self.drill_success):
+            gauge.clear()
+        for model, each in [*standing.items()]:
+            self.drill_due.labels(model).set(each.due.timestamp())
+            if each.succeeded is not None:
+                self.drill_success.labels(model).set(each.succeeded)
 
     def show_series(self, watching: Watching) -> None:
         """Show the watched series, those with an alarm first."""

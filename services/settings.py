@@ -141,6 +141,8 @@ class Settings(BaseModel):
     """Share of the answers with a region and an image whose reliance on the rest is probed."""
     segment_share: float = Field(default=0.2, ge=0, le=1)
     """Share of the answers without a region of their own that an attached segmenter sees."""
+    drill_hours: float = Field(default=24.0, ge=0, le=8760)
+    """Hours between the fire drills that the auditor holds of each champion; 0 for none."""
     suspect_every: int = Field(default=100, ge=0, le=1_000_000)
     """New answers of a class after which its heatmaps are grouped in search of shortcuts; 0: only
     on request."""

@@ -78,14 +78,14 @@ def answer(connection: Connection, prediction_id: str) -> records.PredictionReco
 
 
 def regions(connection: Connection, model: str) -> Mapping[str, int]:
-    """Return how many answers of a model have a region, by the region's source."""
-    table = tables.measures
+    """Return how many live answers of a model have a region, by the region's source."""
+    table = tables.hours  # which leaves drills out
     counted = (
-        sa.select(table.c.source, sa.func.count())
-        .where(table.c.model == model, table.c.name == "activation_recall", table.c.current)
+        sa.select(table.c.source, sa.func.sum(table.c.n))
+        .where(table.c.model == model, table.c.name == "activation_recall")
         .group_by(table.c.source)
     )
-    return {row[0]: row[1] for row in connection.execute(counted)}
+    return {row[0]: int(row[1]) for row in connection.execute(counted)}
 
 
 def past_requests(connection: Connection, model: str) -> Sequence[PastRequest]:

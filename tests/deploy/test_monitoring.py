@@ -48,6 +48,15 @@ MUTANTS = {
     "a drill alarms": ('{model!~".*drill.*"}', ""),
     "absence is fine": ("or absent(audit_last_evaluated_timestamp_seconds)", ""),
     "a dead auditor is fine": ("> 900", "> 90000"),
+    "an overdue drill is fine": (
+        "(audit_drill_due_timestamp_seconds) > 3600",
+        "(audit_drill_due_timestamp_seconds) > 36000",
+    ),
+    "a drill is overdue at once": (
+        "(audit_drill_due_timestamp_seconds) > 3600",
+        "(audit_drill_due_timestamp_seconds) > 0",
+    ),
+    "a silent drill is fine": ("(audit_drill_success) == 0", "(audit_drill_success) == 2"),
     "threshold moved": ("mean1h < 0.5", "mean1h < 0.25"),
     "no region counts as none": (
         "\n          or 0 * sum by (model) (rate(audit_records_total[6h]))",
