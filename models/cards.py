@@ -21,6 +21,8 @@ Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json
 
 FORMAT: Final = 1
 FILE: Final = "card.json"
+# In `CardFields.measures`: how each explainer reacts to random weights (`models.sanity`).
+REACTIONS: Final = "weight_randomisation"
 LARGEST: Final = 4_000_000  # bytes
 _NOT_CONTENT: Final = ("name", "version", "created_at", "digest")
 _UNREADABLE: Final = (

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from models import samples
+from models import cards, samples
 from models.cards import CardFields, Lineage
 from models.errors import ModelsError, UnknownModelError
 from models.registry import Registry, Version
@@ -64,7 +64,7 @@ def _train(registry: Registry, now: datetime, progress: Progress) -> Version:
     """Train the small classifier on digits with the cue; file it without promoting it."""
     import torch  # noqa: PLC0415  # heavy: only where there is no champion yet
 
-    from models import architectures, export  # noqa: PLC0415
+    from models import architectures, export, sanity  # noqa: PLC0415
     from models.training import digits, generators, scores, trainer  # noqa: PLC0415
     from models.training.objectives import ERM  # noqa: PLC0415
     from models.training.optimizers import TrainingConfig  # noqa: PLC0415
@@ -100,17 +100,15 @@ def _train(registry: Registry, now: datetime, progress: Progress) -> Version:
         classifier, ERM(), task.training, task.validation, config, progress=report
     )
     progress("exporting, comparing with torch", _TRAINING_SHARE)
-    measures = {
+    measures: dict[str, Any] = {
         f"accuracy_{name}_cue": round(scores.accuracies(classifier, rows)["accuracy"], 4)
         for name, rows in task.tests.items()
     }
     with tempfile.TemporaryDirectory() as draft:
         folder = Path(draft)
-        parity = export.export(
-            classifier.cpu().eval(),
-            folder,
-            samples=task.tests["random"].images[:64].astype(np.uint8),
-        )
+        shown = task.tests["random"].images[:64].astype(np.uint8)
+        parity = export.export(classifier.cpu().eval(), folder, samples=shown)
+        measures[cards.REACTIONS] = sanity.randomisation(classifier, shown)
         samples.write(folder, list(_samples(task)))
         # What the auditor compares live answers with.
         relevant, _ = task.validation.masks(np.arange(len(task.validation)))

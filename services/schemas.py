@@ -183,6 +183,9 @@ class VersionReply(Reply):
     """When it was filed in the registry."""
     card: dict[str, Any]
     """Model card: preprocessing, classes, measures, lineage, library versions."""
+    cautions: list[str] = []
+    """What to know before trusting it: explainers that do not react to the weights, training rows
+    that have been erased since."""
 
 
 class Move(Reply):

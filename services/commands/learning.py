@@ -202,6 +202,7 @@ def _file(registry: Registry, name: str, trained: "Trained") -> Version:
     """Export what was trained and file it as a version."""
     import numpy as np
 
+    from models import cards, sanity
     from models.export import export
     from services import baselines
     from services.references import FIELD
@@ -212,12 +213,13 @@ def _file(registry: Registry, name: str, trained: "Trained") -> Version:
         parity = export(trained.classifier, Path(draft), samples=images.astype("uint8"))
         held_out = trained.splits["val"]
         relevant, _ = held_out.masks(np.arange(len(held_out)))
+        reactions = sanity.randomisation(trained.classifier, images.astype("uint8"))
         reference = baselines.measure(Path(draft), held_out.images.astype("uint8"), relevant)
         validation = {
             f"validation_{key}": round(value, 4) for key, value in (best.validation or {}).items()
         }
         fields = CardFields(
-            measures={**validation, FIELD: reference},
+            measures={**validation, FIELD: reference, cards.REACTIONS: reactions},
             lineage=Lineage(
                 dataset=trained.splits["train"].digest,
                 recipe=trained.recipe.to_mapping(),

@@ -8,6 +8,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from models import cards
 from models.cards import CardFields, Lineage
 from models.errors import ArchitectureError
 from models.registry import Version
@@ -142,6 +143,7 @@ def _export(
     note: str = "",
 ) -> Version:
     """Export a classifier to a folder of its own and file that as a version."""
+    from models import sanity
     from models.export import export as export_graphs
 
     shape = classifier.spec.preprocessing
@@ -151,8 +153,11 @@ def _export(
     with tempfile.TemporaryDirectory() as draft:
         folder = Path(draft)
         parity = export_graphs(classifier, folder, samples=images, half=half)
+        report("does each explainer react to the weights?", 0.9)
+        reactions = sanity.randomisation(classifier, images)
         report("filing", 0.95)
         fields = CardFields(
+            measures={cards.REACTIONS: reactions},
             lineage=Lineage(recipe=recipe),
             parity={**parity.to_mapping(), "samples": origin},
             note=note,

@@ -10,6 +10,7 @@ from models import archive
 from models.errors import RegistryError
 from models.registry import Registry, Version
 from services import clock, settings
+from services.cautions import cautions
 from services.commands import terminal
 
 BENTOML = "bentoml:"
@@ -61,6 +62,7 @@ def list_models(
             "classes": len(each.card.spec.classes),
             "created_at": each.card.created_at,
             "note": each.card.fields.note,
+            "cautions": cautions(registry, each),
         }
         for model in names
         for each in registry.versions(model)
@@ -71,8 +73,11 @@ def list_models(
     if not rows:
         terminal.say(f"no models in {registry.root}; `rightly up` trains a small one")
         return
-    shown = terminal.table("", "model", "version", "champion", "architecture", "classes", "filed")
+    shown = terminal.table(
+        "", "model", "version", "champion", "architecture", "classes", "filed", "cautions"
+    )
     for row in rows:
+        told = row["cautions"]
         shown.add_row(
             str(row["name"]),
             str(row["version"]),
@@ -80,6 +85,7 @@ def list_models(
             str(row["architecture"]),
             str(row["classes"]),
             str(row["created_at"])[:16],
+            str(len(told)) if isinstance(told, list) and told else "",
         )
     terminal.console.print(shown)
 
@@ -112,6 +118,8 @@ def show(name: Name, version: MaybeNumber = None, *, json: Json = False) -> None
         "files": ", ".join(path for path in card.files if "/" not in path),
         "note": fields.note,
     }
+    for caution in cautions(registry, found):
+        shown.add_row("caution", caution)
     for what, value in rows.items():
         shown.add_row(what, str(value))
     terminal.console.print(shown)

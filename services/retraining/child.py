@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from models import architectures, export, specs
+from models import architectures, export, sanity, specs
 from models.architectures import Classifier
 from models.explainers.gradcam import gradcam
 from models.training import checkpoints, methods
@@ -106,6 +106,8 @@ def _export(here: Folder, attempt: int) -> None:
     samples = locked.images[:: max(1, len(locked) // _PARITY_IMAGES)][:_PARITY_IMAGES]
     parity = export.export(classifier.eval(), draft / "version", samples=samples.astype(np.uint8))
     Folder(draft).write_json("parity.json", parity.to_mapping())
+    reactions = sanity.randomisation(classifier, samples.astype(np.uint8))
+    Folder(draft).write_json(files.SANITY, reactions)
     draft.replace(final)
     _say(f"exported, compared with torch on {len(samples)} images")
 

@@ -20,6 +20,7 @@ from models import durable
 from models.training.image_sets import ImageSet
 
 SETS = ("training", "validation", "locked")
+SANITY = "sanity.json"
 WEIGHTS, TRAINED, CHECKPOINT = "weights.safetensors", "trained.json", "checkpoint"
 _ARRAYS = ("images", "labels", "relevant", "irrelevant", "annotated", "groups")
 _TEXTS = ("classes", "ids", "group_names", "subjects")

@@ -20,6 +20,7 @@ from audit import change_control, gate, records
 from audit.change_control import ChangePlan
 from audit.errors import JournalUnavailableError
 from audit.gate import Technical
+from models import cards
 from models.cards import CardFields, Lineage
 from models.errors import VersionConflictError
 from models.registry import Registry, Version
@@ -385,8 +386,9 @@ class Steps:
             held.images.astype(np.uint8),
             held.masks(np.arange(len(held)))[0],
         )
+        reactions = exported.read_json(files.SANITY)
         return CardFields(
-            measures={**measured, FIELD: stated},
+            measures={**measured, FIELD: stated, cards.REACTIONS: reactions},
             lineage=Lineage(
                 parent=champion.ref.digest,
                 dataset=manifest["digest"],

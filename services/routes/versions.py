@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path
 from models.champion import Champion
 from models.registry import Version
 from services import clock
+from services.cautions import cautions
 from services.errors import RequestError
 from services.routes.depending import Asking, Connected, Cursor, Limit, Name, refusals
 from services.schemas import (
@@ -57,7 +58,7 @@ def versions(
     ]
     page, pointer = newest_first[:limit], serving.registry.pointer(model)
     return VersionList(
-        items=[_version(each, pointer) for each in page],
+        items=[_version(serving, each, pointer) for each in page],
         next=str(page[-1].ref.version) if len(newest_first) > limit else None,
     )
 
@@ -69,7 +70,8 @@ def version(
     model: Name, version: Annotated[VersionNumber, Path()], serving: Connected
 ) -> VersionReply:
     """Return a version's card: preprocessing, classes, measures, lineage, libraries, files."""
-    return _version(serving.registry.version(model, version), serving.registry.pointer(model))
+    found = serving.registry.version(model, version)
+    return _version(serving, found, serving.registry.pointer(model))
 
 
 @router.post(
@@ -90,7 +92,7 @@ def promote(
         expected=wish.expected,
     )
     serving.champions.refresh()
-    return _version(chosen, serving.registry.pointer(model))
+    return _version(serving, chosen, serving.registry.pointer(model))
 
 
 @router.post(
@@ -105,7 +107,7 @@ def roll_back(
     who = asking.actor(wish.actor)
     chosen = serving.mover.rollback(model, reason=wish.reason, actor=who, now=clock.now())
     serving.champions.refresh()
-    return _version(chosen, serving.registry.pointer(model))
+    return _version(serving, chosen, serving.registry.pointer(model))
 
 
 def _model(serving: Serving, name: str) -> ModelReply:
@@ -115,7 +117,7 @@ def _model(serving: Serving, name: str) -> ModelReply:
     return ModelReply(name=name, champion=pointer.version, versions=numbers, history=moves)
 
 
-def _version(version: Version, pointer: Champion) -> VersionReply:
+def _version(serving: Serving, version: Version, pointer: Champion) -> VersionReply:
     card = version.card.as_json()
     return VersionReply(
         name=version.ref.name,
@@ -123,6 +125,7 @@ def _version(version: Version, pointer: Champion) -> VersionReply:
         digest=version.ref.digest,
         champion=pointer.version == version.ref.version,
         created_at=card.pop("created_at"),
+        cautions=cautions(serving.registry, version),
         card={
             key: value for key, value in card.items() if key not in {"name", "version", "digest"}
         },

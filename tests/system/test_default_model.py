@@ -10,12 +10,13 @@ from PIL import Image
 from audit.localisation import activation_recall
 from audit.store import connections, suspicions
 from audit.store.ledger import Ledger
-from models import samples
+from models import cards, samples
 from models.preprocessing import prepare, region_on_grid
 from models.registry import Registry, Version
 from models.runtime import Session
 from models.training import digits, generators
 from services import auditor, recording
+from services.cautions import cautions
 from services.embedded import ensure_default
 from services.identifiers import identifier
 from services.recording import AnswerEntry
@@ -113,3 +114,17 @@ def test_the_corner_of_its_cue_comes_out_as_a_suspected_shortcut(
     assert found[0]["score"] > 0.5
     assert found[0]["size"] >= 20
     assert len(corners & {(int(row), int(column)) for row, column in tops}) >= 3
+
+
+def test_its_card_says_which_explainers_react_to_its_weights(
+    trained: tuple[Registry, Version, list[float]],
+) -> None:
+    registry, version, _shares = trained
+    reactions = version.card.fields.measures[cards.REACTIONS]
+    said = cautions(registry, version)
+
+    assert {"gradcam", "input_gradients", "lrp"} <= set(reactions)
+    assert reactions["gradcam"]["reacts"]
+    # Digits are mostly black, and what is multiplied by black stays black.
+    assert not reactions["gradient_x_input"]["reacts"]
+    assert any(each.startswith("gradient_x_input hardly reacts") for each in said)
