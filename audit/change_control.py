@@ -6,6 +6,7 @@ allow is refused with a sentence that names the rule.
 """
 
 import hashlib
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
@@ -25,6 +26,7 @@ Source = Literal["base", "labels", "regions", "reviews"]
 _Section = TypeVar("_Section")
 _NEEDED: Mapping[Approval, int] = {"rule": 0, "one": 1, "two": 2}
 _WINDOW = timedelta(days=30)
+_TEACHER = re.compile("[a-z0-9_-]+=[a-z0-9_-]+@[0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +58,15 @@ class DataRules:
         fewest_annotated: Rows with a region or review that a training needs.
         largest_share_per_actor: Largest share of the rows that one person had a hand in, (0, 1].
         refuse_locked_rows: Whether a row of the locked set among the training rows ends it.
+        teachers: Versions whose explanations a model may follow, as "model=name@version"; they
+            have learnt without the cue.
     """
 
     sources: tuple[Source, ...]
     fewest_annotated: int
     largest_share_per_actor: float
     refuse_locked_rows: bool
+    teachers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,6 +374,7 @@ def _check_ranges(plan: ChangePlan) -> None:
         "data.largest_share_per_actor": 0 < plan.data.largest_share_per_actor <= 1,
         "frequency.cool_down_hours": plan.frequency.cool_down_hours >= 0,
         "frequency.most_per_30_days": plan.frequency.most_per_30_days >= 0,
+        "data.teachers": all(map(_TEACHER.fullmatch, plan.data.teachers)),
         "promotion.watch_minutes": plan.promotion.watch_minutes >= 0,
         "canary.share": 0 < plan.canary.share <= 1,
     }

@@ -5,7 +5,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,8 +36,8 @@ LENIENT = {
 }
 
 
-def data_set(root: Path) -> Path:
-    """Bright and dark images with a manifest, regions and groups."""
+def data_set(root: Path, marked: Sequence[str] = ("train", "val", "test")) -> Path:
+    """Bright and dark images with a manifest and groups, and regions in the splits `marked`."""
     root.mkdir()
     draw = np.random.default_rng(0)
     lines = ["path,label,region,split,group"]
@@ -51,15 +51,23 @@ def data_set(root: Path) -> Path:
         Image.fromarray(pixels).save(root / f"{number}.png")
         split = "train" if number < 24 else "val" if number < 32 else "test"
         group = "even" if number % 4 < 2 else "odd"
-        lines.append(f"{number}.png,{label},region.png,{split},{group}")
+        where = "region.png" if split in marked else ""
+        lines.append(f"{number}.png,{label},{where},{split},{group}")
     (root / "manifest.csv").write_text("\n".join(lines) + "\n")
     return root
 
 
-def champion(home: Path, *, epochs: int = 1) -> tuple[Registry, Version]:
+def champion(
+    home: Path,
+    *,
+    epochs: int = 1,
+    marked: Sequence[str] = ("train", "val", "test"),
+    measures: Mapping[str, object] | None = None,
+    names: Sequence[str] = (MODEL,),
+) -> tuple[Registry, Version]:
     """Train, export, file and promote a first version, as the command line does."""
     content = {
-        "data": str(data_set(home / "set")),
+        "data": str(data_set(home / "set", marked)),
         "training": {"epochs": epochs, "batch_size": 8, "criterion": "last"},
     }
     trained = running.run(recipes.parse(content))
@@ -69,14 +77,16 @@ def champion(home: Path, *, epochs: int = 1) -> tuple[Registry, Version]:
         trained.classifier, draft, samples=trained.splits["val"].images.astype(np.uint8)
     )
     fields = CardFields(
+        measures=measures or {},
         lineage=Lineage(
             dataset=trained.splits["train"].digest, recipe=trained.recipe.to_mapping()
         ),
         parity=parity.to_mapping(),
     )
-    version = registry.add(MODEL, draft, fields, now=NOW)
-    registry.promote(MODEL, 1, reason="the first one", actor="test", now=NOW)
-    return registry, version
+    for name in names:
+        registry.add(name, draft, fields, now=NOW)
+        registry.promote(name, 1, reason="the first one", actor="test", now=NOW)
+    return registry, registry.champion(names[0])
 
 
 def plan(home: Path, *, by: str = "rule", trial: str = "", **margins: float) -> Path:

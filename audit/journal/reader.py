@@ -49,6 +49,16 @@ def read_source(folder: Path, source: str, place: Place | None) -> Iterator[tupl
     yield from _read_source(folder, _sources(folder).get(source, []), place)
 
 
+def ends(folder: Path) -> Mapping[str, tuple[int, int]]:
+    """Return the newest segment of every source that holds something, and its bytes."""
+    found = {}
+    for source, present in _sources(folder).items():
+        filled = [(each.number, size) for each in present if (size := _size(folder / each.name))]
+        if filled:
+            found[source] = max(filled)
+    return found
+
+
 def pending(folder: Path, after: Mapping[str, Place]) -> int:
     """Return the bytes behind the given places: what has not been read yet."""
     behind = 0

@@ -44,19 +44,31 @@ def build(recipe: Recipe, classes: tuple[str, ...]) -> Classifier:
     Raises:
         TrainingError: If the weights cannot be read.
     """
-    state: Mapping[str, Tensor] | None = None
-    if recipe.weights == IMAGENET:
-        state = imagenet.imagenet_classifier().network.state_dict()
-    elif recipe.weights:
-        if not Path(recipe.weights).is_file():
-            raise TrainingError(f"there are no weights at {recipe.weights}")
-        try:
-            state = load_file(recipe.weights)
-        except SafetensorError as error:
-            raise TrainingError(f"{recipe.weights} is no safetensors file: {error}") from error
+    state = first_weights(recipe.weights)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
         return architectures.build(spec_of(recipe, classes), pretrained_state=state)
+
+
+def first_weights(name: str) -> Mapping[str, Tensor] | None:
+    """Return the weights that a training begins with; None for fresh ones.
+
+    Args:
+        name: "" for fresh weights, "imagenet" for the published ones, or a file of weights.
+
+    Raises:
+        TrainingError: If there is no such file, or it cannot be read.
+    """
+    if name == IMAGENET:
+        return imagenet.imagenet_classifier().network.state_dict()
+    if not name:
+        return None
+    if not Path(name).is_file():
+        raise TrainingError(f"there are no weights at {name}")
+    try:
+        return load_file(name)
+    except SafetensorError as error:
+        raise TrainingError(f"{name} is no safetensors file: {error}") from error
 
 
 def spec_of(recipe: Recipe, classes: list[str] | tuple[str, ...]) -> ClassifierSpec:

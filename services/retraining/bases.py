@@ -69,6 +69,16 @@ def recipe_of(champion: Version) -> dict[str, Any]:
     return {key: value for key, value in source.items() if key in _KEPT and value is not None}
 
 
+def first_weights(champion: Version) -> str:
+    """Return what the champion's training began with.
+
+    Returns:
+        "" for fresh weights, "imagenet" for the published ones, or a file of weights.
+    """
+    recipe = champion.card.fields.lineage.recipe
+    return str(recipe.get("weights") or recipe.get("begins_with") or "")
+
+
 def units_from(written: Sequence[int]) -> NDArray[np.int64]:
     """Return the units of a locked set as they were written to JSON."""
     return np.array(written, np.int64)

@@ -25,8 +25,9 @@ import torch
 from models import architectures, export, sanity, specs
 from models.architectures import Classifier
 from models.explainers.gradcam import gradcam
-from models.training import checkpoints, methods
+from models.training import building, checkpoints, methods
 from models.training.batches import batch_of
+from models.training.distillation import TEA
 from models.training.exemplary import Exemplar, ExemplaryLearning, explanation_of
 from models.training.image_sets import ImageSet
 from models.training.objectives import Objective
@@ -113,23 +114,36 @@ def _export(here: Folder, attempt: int) -> None:
 
 
 def _network(recipe: Mapping[str, Any]) -> Classifier:
-    """Return the classifier before training: fresh by the seed, or the champion again."""
-    spec = specs.from_mapping(recipe["spec"])
+    """Return the classifier before training.
+
+    Fresh by the seed, or with the published weights that the champion began with, or the champion.
+    """
+    weights = recipe["weights"]
+    begun = building.first_weights(weights) if weights != recipe["champion_weights"] else None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe["training"].get("seed", 0))
-        classifier = architectures.build(spec)
-    if recipe["weights"]:
-        architectures.load_weights(classifier, Path(recipe["weights"]))
+        classifier = architectures.build(specs.from_mapping(recipe["spec"]), pretrained_state=begun)
+    if weights and begun is None:
+        architectures.load_weights(classifier, Path(weights))
     return classifier
 
 
 def _objective(recipe: Mapping[str, Any], training: ImageSet) -> Objective:
+    if recipe["objective"] == TEA.name:
+        return TEA(_teacher(recipe["teacher"]))
     made = methods.objective(recipe["objective"], recipe["options"])
     if isinstance(made, ExemplaryLearning) and recipe["good"] and recipe["bad"]:
         reviewed = _network({**recipe, "weights": recipe["champion_weights"]}).eval()
         made.good = _exemplar(reviewed, training, recipe["good"])
         made.bad = _exemplar(reviewed, training, recipe["bad"])
     return made
+
+
+def _teacher(told: Mapping[str, Any]) -> Classifier:
+    """Return the teacher, which has learnt without the cue and sees the images as they are."""
+    teacher = architectures.build(specs.from_mapping(told["spec"]))
+    architectures.load_weights(teacher, Path(told["weights"]))
+    return teacher.eval()
 
 
 def _exemplar(classifier: Classifier, rows: ImageSet, identifier: str) -> Exemplar:

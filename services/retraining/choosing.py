@@ -1,8 +1,9 @@
 """How to learn: chosen from what is known about the rows, with the reason beside it.
 
 The ranking is that of `benchmarks/retraining.py`: where regions mark what must not matter,
-penalising input gradients there (RRR) gives the cue up at the least cost of accuracy; with nothing
-but one good and one bad example, eXBL.
+penalising input gradients there (RRR) gives the cue up at the least cost of accuracy; with a
+teacher that has learnt without the cue, its explanations alone (TEA); with nothing but one good
+and one bad example, eXBL.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,9 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.errors import TrainingError
+from services.retraining.teaching import Teacher
 
 # λ of RRR on pixels in [0, 1]: at 1 the digits' cue is given up and little accuracy with it.
 _RRR_WEIGHT = 1.0
+_UNWEIGHTED = {"erm", "tea", "counterexamples"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,7 @@ class Choice:
         continues: Whether training begins with the champion's weights instead of fresh ones.
         good: Row whose explanation shall be followed; "" where none is used.
         bad: Row whose explanation shall be avoided; "" likewise.
+        teacher: Whose explanations are followed; None where none is used.
         reason: Why it was chosen.
     """
 
@@ -33,6 +37,7 @@ class Choice:
     continues: bool
     good: str
     bad: str
+    teacher: Teacher | None
     reason: str
 
 
@@ -43,6 +48,7 @@ def choose(
     rows: int,
     right: Sequence[str],
     wrong: Sequence[str],
+    teacher: Teacher | None,
     hyperparameters: Mapping[str, float],
 ) -> Choice:
     """Choose, or take what a person chose.
@@ -53,6 +59,7 @@ def choose(
         rows: All training rows.
         right: Rows that a reviewer found right for the right reason.
         wrong: Rows that a reviewer found right for the wrong reason.
+        teacher: A classifier that has learnt without the cue; None where there is none.
         hyperparameters: Numbers of the request; "weight" is the objective's.
 
     Raises:
@@ -61,17 +68,13 @@ def choose(
     pair = bool(right and wrong)
     name, reason = wanted, "chosen by the request"
     if wanted == "auto":
-        if annotated:
-            name, reason = "rrr", f"{annotated} of {rows} rows have a region"
-        elif pair:
-            name, reason = "exbl", "no row has a region, but one review is good and one is bad"
-        else:
-            raise TrainingError(
-                "there is nothing to learn from: no row has a region, and there is no pair of a "
-                "right-reason and a wrong-reason review"
-            )
+        name, reason = _ranked(annotated, rows, teacher, pair=pair)
+    if name == "tea" and teacher is None:
+        raise TrainingError(
+            "tea needs a teacher: name a version in the change-control plan (data.teachers)"
+        )
     options: dict[str, Any] = {"weight": _RRR_WEIGHT} if name == "rrr" else {}
-    if "weight" in hyperparameters and name != "erm":
+    if "weight" in hyperparameters and name not in _UNWEIGHTED:
         options["weight"] = float(hyperparameters["weight"])
     exemplary = name == "exbl"
     return Choice(
@@ -80,5 +83,22 @@ def choose(
         continues=exemplary,
         good=right[-1] if exemplary and pair else "",
         bad=wrong[-1] if exemplary and pair else "",
+        teacher=teacher if name == "tea" else None,
         reason=reason,
+    )
+
+
+def _ranked(
+    annotated: int, rows: int, teacher: Teacher | None, *, pair: bool
+) -> tuple[str, str]:
+    """Return the first way of learning that what is known allows, and why."""
+    if teacher is not None:
+        return "tea", f"{teacher.name} teaches what to look at"
+    if annotated:
+        return "rrr", f"{annotated} of {rows} rows have a region"
+    if pair:
+        return "exbl", "no row has a region, but one review is good and one is bad"
+    raise TrainingError(
+        "there is nothing to learn from: no row has a region, no teacher is named, and there is "
+        "no pair of a right-reason and a wrong-reason review"
     )

@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,15 +27,13 @@ from models.registry import Registry, Version
 from models.runtime import Session
 from services import baselines, settings
 from services.identifiers import identifier
-from services.images import ImageFolder
 from services.launchers import JobSpec, Key, Launcher, State
 from services.recording import Recorder
 from services.references import FIELD
-from services.retraining import bases, choosing, collecting, comparing, evaluating, files
+from services.retraining import bases, comparing, evaluating, files, preparing
 from services.retraining.files import Folder
 from services.retraining.rows import ACTIVE, Retraining, Rows, Status
 from services.settings import Settings
-from services.stores import StoreReader
 
 LOG = logging.getLogger("rightly.runner")
 ACTOR = "retraining"
@@ -91,79 +89,11 @@ class Steps:
 
     def collect(self, retraining_id: str) -> Ending | None:
         """Gather the data, choose how to learn, and write both down for the training process."""
-        found = self.rows.get(retraining_id)
-        champion = self.registry.champion(found.request.model)
-        plan = self._plan()
-        base = bases.base_of(champion)
-        spec = champion.card.spec
-        with_images = ImageFolder(self.chosen.images)
-        reading = StoreReader(self.chosen.store)
-        try:
-            collected = collecting.collect(
-                reading(), found.request.model, spec, with_images, base.locked
-            )
-        finally:
-            reading.close()
-        training = collecting.with_base(base.training, collected)
-        hyper = found.request.hyperparameters
-        named = f"{found.request.model}@{champion.ref.version}"
-        choice = choosing.choose(
-            found.request.objective,
-            annotated=int(training.known.sum()),
-            rows=len(training),
-            right=collected.reviewed("right-reason", champion=named),
-            wrong=collected.reviewed("wrong-reason", champion=named),
-            hyperparameters=hyper,
+        request = self.rows.get(retraining_id).request
+        found = preparing.prepare(
+            self.chosen, self.registry, self._plan(), request, self._folder(retraining_id)
         )
-        reviewed = len(collected.reviewed("right-reason") + collected.reviewed("wrong-reason"))
-        plan.admit_data(
-            sources={"base": len(base.training), **collected.sources},
-            annotated=int(training.known.sum()) + reviewed,
-            actors=collected.actors,
-        )
-        here = self._folder(retraining_id)
-        for name, rows in (
-            ("training", training), ("validation", base.validation), ("locked", base.locked),
-        ):  # fmt: skip
-            here.write_set(name, rows)
-        weights = str((champion.folder / files.WEIGHTS).absolute())
-        numbers = {key: hyper[key] for key in ("epochs", "learning_rate", "seed") if key in hyper}
-        whole = {key: int(numbers[key]) for key in ("epochs", "seed") if key in numbers}
-        here.write_json(
-            "recipe.json",
-            {
-                "spec": asdict(spec),
-                "objective": choice.objective,
-                "options": dict(choice.options),
-                "good": choice.good,
-                "bad": choice.bad,
-                "training": {**bases.recipe_of(champion), **numbers, **whole},
-                "weights": weights if choice.continues else "",
-                "champion_weights": weights,
-            },
-        )
-        here.write_json(
-            "manifest.json",
-            {
-                "digest": training.digest,
-                "base": {**base.origin, "rows": len(base.training)},
-                "units": base.units.tolist(),
-                "collected": list(collected.provenance),
-                "left_out": dict(collected.left_out),
-            },
-        )
-        self._learn(
-            retraining_id,
-            {
-                "champion": champion.ref.version,
-                "dataset": training.digest,
-                "plan": plan.digest,
-                "objective": choice.objective,
-                "choice": choice.reason,
-                "rows": {"base": len(base.training), **collected.sources},
-            },
-            f"{len(training)} rows; {choice.objective}, because {choice.reason}",
-        )
+        self._learn(retraining_id, found.facts, found.said)
         return None
 
     def train(self, retraining_id: str) -> Ending | None:
@@ -396,6 +326,7 @@ class Steps:
                     "objective": recipe["objective"],
                     "options": recipe["options"],
                     "training": recipe["training"],
+                    "begins_with": recipe["begins_with"],
                     **base,
                     "retraining": found.retraining_id,
                     "collected": len(manifest["collected"]),

@@ -50,6 +50,7 @@ def test_the_default_plan_can_be_read_and_every_edit_changes_its_digest(tmp_path
         ("recall = 0.02", 'recall = "a little"', "margins.recall must be of type float"),
         ("excess = 0.02", "excess = 7.0", "margin excess is 7.0"),
         ("[frequency]", "[frequencies]", "look at frequencies, frequency"),
+        ("teachers = []", 'teachers = ["clean@1"]', "data.teachers is out of range"),
         ("weights = true", "weights = 1", "may_change.weights must be of type bool"),
         ("[data]", "[data", "cannot be read as a change-control plan"),
     ],

@@ -4,6 +4,9 @@ import pytest
 
 from models.errors import TrainingError
 from services.retraining.choosing import Choice, choose
+from services.retraining.teaching import Teacher
+
+TEACHER = Teacher("clean@3", "weights.safetensors", {})
 
 
 def chosen(
@@ -12,10 +15,17 @@ def chosen(
     annotated: int = 0,
     right: tuple[str, ...] = (),
     wrong: tuple[str, ...] = (),
+    teacher: Teacher | None = None,
     **numbers: float,
 ) -> Choice:
     return choose(
-        wanted, annotated=annotated, rows=100, right=right, wrong=wrong, hyperparameters=numbers
+        wanted,
+        annotated=annotated,
+        rows=100,
+        right=right,
+        wrong=wrong,
+        teacher=teacher,
+        hyperparameters=numbers,
     )
 
 
@@ -24,6 +34,22 @@ def test_regions_choose_rrr() -> None:
 
     assert (found.objective, found.continues) == ("rrr", False)
     assert found.reason == "7 of 100 rows have a region"
+
+
+def test_a_teacher_comes_first_and_is_named() -> None:
+    found = chosen(annotated=7, teacher=TEACHER, weight=2.0)
+
+    assert (found.objective, found.teacher, found.options) == ("tea", TEACHER, {})
+    assert found.reason == "clean@3 teaches what to look at"
+
+
+def test_tea_without_a_teacher_says_where_to_name_one() -> None:
+    with pytest.raises(TrainingError, match=r"data\.teachers"):
+        chosen("tea", annotated=7)
+
+
+def test_a_teacher_is_only_used_by_tea() -> None:
+    assert chosen("rrr", annotated=7, teacher=TEACHER).teacher is None
 
 
 def test_one_good_and_one_bad_review_are_enough_for_exbl() -> None:

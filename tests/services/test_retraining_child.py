@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from models import architectures
+from models.errors import TrainingError
 from models.explainers.gradcam import gradcam
 from models.training.batches import batch_of
+from models.training.distillation import TEA
 from models.training.exemplary import ExemplaryLearning, explanation_of
 from models.training.image_sets import ImageSet
 from models.training.objectives import ERM
@@ -92,7 +94,7 @@ def test_fresh_weights_depend_on_the_seed_and_continued_ones_are_the_champions(
     champion = architectures.build(SPEC)
     weights = tmp_path / "weights.safetensors"
     architectures.save_weights(champion, weights)
-    recipe = {"spec": asdict(SPEC), "training": {"seed": 1}, "weights": ""}
+    recipe = {"spec": asdict(SPEC), "training": {"seed": 1}, "weights": "", "champion_weights": str(weights)}
 
     def first(**changes: object) -> torch.Tensor:
         return next(child._network({**recipe, **changes}).parameters()).detach()
@@ -100,6 +102,40 @@ def test_fresh_weights_depend_on_the_seed_and_continued_ones_are_the_champions(
     assert torch.equal(first(), first())
     assert not torch.equal(first(), first(training={"seed": 2}))
     assert torch.equal(first(weights=str(weights)), next(champion.parameters()).detach())
+
+
+def test_a_training_begins_with_what_the_champions_began_with(tmp_path: Path) -> None:
+    """The published weights, not random ones: a pretrained champion is retrained pretrained."""
+    published, champions = tmp_path / "published", tmp_path / "champions"
+    first = architectures.build(SPEC)
+    architectures.save_weights(first, published)
+    recipe = {
+        "spec": asdict(SPEC),
+        "training": {"seed": 1},
+        "weights": str(published),
+        "champion_weights": str(champions),
+    }
+
+    begun = child._network(recipe)
+    assert torch.equal(next(begun.parameters()), next(first.parameters()))
+    with pytest.raises(TrainingError, match="no weights at"):
+        child._network({**recipe, "weights": str(tmp_path / "absent")})
+
+
+def test_tea_is_taught_by_the_version_that_the_recipe_names(
+    tmp_path: Path, rows: ImageSet
+) -> None:
+    teacher, weights = architectures.build(SPEC), tmp_path / "weights.safetensors"
+    architectures.save_weights(teacher, weights)
+    told = {"name": "clean@1", "weights": str(weights), "spec": asdict(SPEC)}
+    made = child._objective(
+        json.loads(json.dumps({"objective": "tea", "options": {}, "teacher": told})), rows
+    )
+
+    assert isinstance(made, TEA)
+    assert not made.teacher.training
+    for found, wanted in zip(made.teacher.parameters(), teacher.parameters(), strict=True):
+        assert torch.equal(found, wanted)
 
 
 def test_an_attempt_begins_with_the_newest_checkpoint_of_the_earlier_ones(

@@ -1,0 +1,141 @@
+"""What a training process is given: the rows, the way of learning, and the weights to begin with."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from audit.change_control import ChangePlan
+from models.registry import Registry, Version
+from services.images import ImageFolder
+from services.retraining import bases, catching_up, choosing, collecting, files, teaching
+from services.retraining.bases import Base
+from services.retraining.choosing import Choice
+from services.retraining.collecting import Collected
+from services.retraining.files import Folder
+from services.retraining.rows import Request
+from services.settings import Settings
+from services.stores import StoreReader
+
+LOG = logging.getLogger("rightly.runner")
+_NUMBERS = ("epochs", "learning_rate", "seed")
+_WHOLE = ("epochs", "seed")
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What was found while preparing.
+
+    Attributes:
+        facts: For the record: champion, data, plan, choice.
+        said: A line for the log of events.
+    """
+
+    facts: Mapping[str, Any]
+    said: str
+
+
+def prepare(
+    chosen: Settings, registry: Registry, plan: ChangePlan, request: Request, here: Folder
+) -> Prepared:
+    """Gather the data, choose how to learn, and write both down for the training process.
+
+    Args:
+        chosen: Where images and store are.
+        registry: Where champion and teacher are.
+        plan: What is allowed.
+        request: What was asked for.
+        here: Where it is written.
+
+    Raises:
+        DatasetError: If the champion's data are not there any more.
+        TrainingError: If nothing is known that could be learnt from.
+        OutsidePlanError: If the plan does not allow the data.
+    """
+    champion = registry.champion(request.model)
+    base = bases.base_of(champion)
+    collected = _collected(chosen, champion, base)
+    training = collecting.with_base(base.training, collected)
+    annotated = int(training.known.sum())
+    named = f"{champion.ref.name}@{champion.ref.version}"
+    right, wrong = (
+        collected.reviewed(f"{each}-reason", champion=named) for each in ("right", "wrong")
+    )
+    choice = choosing.choose(
+        request.objective,
+        annotated=annotated,
+        rows=len(training),
+        right=right,
+        wrong=wrong,
+        teacher=teaching.teacher_of(registry, plan, champion),
+        hyperparameters=request.hyperparameters,
+    )
+    plan.admit_data(
+        sources={"base": len(base.training), **collected.sources},
+        annotated=annotated + len(right) + len(wrong),
+        actors=collected.actors,
+    )
+    sets = {"training": training, "validation": base.validation, "locked": base.locked}
+    for name, rows in sets.items():
+        here.write_set(name, rows)
+    here.write_json("recipe.json", _recipe(champion, choice, request.hyperparameters))
+    here.write_json("manifest.json", _manifest(training.digest, base, collected))
+    return Prepared(
+        {
+            "champion": champion.ref.version,
+            "dataset": training.digest,
+            "plan": plan.digest,
+            "objective": choice.objective,
+            "choice": choice.reason,
+            "rows": {"base": len(base.training), **collected.sources},
+        },
+        f"{len(training)} rows; {choice.objective}, because {choice.reason}",
+    )
+
+
+def _collected(chosen: Settings, champion: Version, base: Base) -> Collected:
+    store = StoreReader(chosen.store)
+    try:
+        reading = store()
+        if reading is not None and not catching_up.wait(chosen.journal, reading):
+            LOG.warning("the auditor lags behind; what it has not taken in is not learnt from")
+        return collecting.collect(
+            reading,
+            champion.ref.name,
+            champion.card.spec,
+            ImageFolder(chosen.images),
+            base.locked,
+        )
+    finally:
+        store.close()
+
+
+def _recipe(champion: Version, choice: Choice, hyper: Mapping[str, float]) -> dict[str, Any]:
+    """Return what the training process is to do."""
+    numbers: dict[str, float] = {key: hyper[key] for key in _NUMBERS if key in hyper}
+    whole = {key: int(numbers[key]) for key in _WHOLE if key in numbers}
+    weights = str((champion.folder / files.WEIGHTS).absolute())
+    first = bases.first_weights(champion)
+    return {
+        "spec": asdict(champion.card.spec),
+        "objective": choice.objective,
+        "options": dict(choice.options),
+        "good": choice.good,
+        "bad": choice.bad,
+        "teacher": None if choice.teacher is None else choice.teacher.to_json(),
+        "training": {**bases.recipe_of(champion), **numbers, **whole},
+        "begins_with": first,
+        "weights": weights if choice.continues else first,
+        "champion_weights": weights,
+    }
+
+
+def _manifest(digest: str, base: Base, collected: Collected) -> dict[str, Any]:
+    """Return where the rows come from."""
+    return {
+        "digest": digest,
+        "base": {**base.origin, "rows": len(base.training)},
+        "units": base.units.tolist(),
+        "collected": list(collected.provenance),
+        "left_out": dict(collected.left_out),
+    }
