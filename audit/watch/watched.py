@@ -84,6 +84,14 @@ class Watched:
         self.alarm = alarms.observe(self.alarm, self.detector.level, evidence, now=now)
         return self.alarm.state is not before
 
+    @property
+    def followed(self) -> Alarm:
+        """The alarm, its evidence with the observations that came since it was raised."""
+        if self.detector is None:
+            return self.alarm
+        evidence = replace(self.alarm.evidence, observations=self.detector.observations)
+        return replace(self.alarm, evidence=evidence)
+
     def to_text(self) -> str:
         """Return everything as canonical JSON: equal texts mean bit-equal states."""
         tree = {

@@ -223,9 +223,13 @@ class Watching:
         )
 
     def standing(self, model: str) -> Sequence[Alarm]:
-        """Return the alarms of a model that were raised and are not closed."""
+        """Return the alarms of a model that were raised and are not closed.
+
+        Their evidence counts the records up to now, so that an alarm which was raised after few
+        records comes to rest on enough of them; a grave fault is found after the fewest.
+        """
         return [
-            each.alarm
+            each.followed
             for each in self.watched.values()
             if each.series.model == model and each.alarm.standing
         ]

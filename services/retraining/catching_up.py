@@ -1,4 +1,4 @@
-"""Waits until the auditor has taken in what was written down before: a review, then the request."""
+"""Waits until the auditor has taken in what was written down before: reviews, then a request."""
 
 import time
 from collections.abc import Mapping

@@ -122,7 +122,9 @@ def _network(recipe: Mapping[str, Any]) -> Classifier:
     begun = building.first_weights(weights) if weights != recipe["champion_weights"] else None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe["training"].get("seed", 0))
-        classifier = architectures.build(specs.from_mapping(recipe["spec"]), pretrained_state=begun)
+        classifier = architectures.build(
+            specs.from_mapping(recipe["spec"]), pretrained_state=begun
+        )
     if weights and begun is None:
         architectures.load_weights(classifier, Path(weights))
     return classifier

@@ -88,9 +88,7 @@ def choose(
     )
 
 
-def _ranked(
-    annotated: int, rows: int, teacher: Teacher | None, *, pair: bool
-) -> tuple[str, str]:
+def _ranked(annotated: int, rows: int, teacher: Teacher | None, *, pair: bool) -> tuple[str, str]:
     """Return the first way of learning that what is known allows, and why."""
     if teacher is not None:
         return "tea", f"{teacher.name} teaches what to look at"

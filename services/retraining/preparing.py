@@ -1,4 +1,4 @@
-"""What a training process is given: the rows, the way of learning, and the weights to begin with."""
+"""What a training process is given: rows, a way of learning, and weights to begin with."""
 
 import logging
 from collections.abc import Mapping

@@ -121,6 +121,18 @@ def test_either_change_raises_its_own_alarm(value: float, side: str) -> None:
     assert raised[0].evidence["reference"] == 0.6
 
 
+def test_an_alarm_of_few_records_comes_to_rest_on_many() -> None:
+    """A grave fault is found after few records; what the policy asks for comes later."""
+    watching = Watching(Promise(), CARD)
+    moved = [each for number in range(120) for each in watching.answered(answer(number, 0.0))]
+    raised = next(each for each in moved if each.state == "alarm")
+    standing = next(e for e in watching.standing("digits") if e.series.side == "low")
+
+    assert raised.evidence["observations"] < 50
+    assert standing.evidence.observations == 120
+    assert standing.evidence.value == raised.evidence["value"]
+
+
 def test_strange_embeddings_raise_an_alarm() -> None:
     rng = np.random.default_rng(3)
     strangers = StrangenessReference.fit(rng.normal(size=(500, 8)), rng.normal(size=(2000, 8)))

@@ -94,7 +94,12 @@ def test_fresh_weights_depend_on_the_seed_and_continued_ones_are_the_champions(
     champion = architectures.build(SPEC)
     weights = tmp_path / "weights.safetensors"
     architectures.save_weights(champion, weights)
-    recipe = {"spec": asdict(SPEC), "training": {"seed": 1}, "weights": "", "champion_weights": str(weights)}
+    recipe = {
+        "spec": asdict(SPEC),
+        "training": {"seed": 1},
+        "weights": "",
+        "champion_weights": str(weights),
+    }
 
     def first(**changes: object) -> torch.Tensor:
         return next(child._network({**recipe, **changes}).parameters()).detach()
