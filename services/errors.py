@@ -9,6 +9,7 @@ ServiceError
 ├── UnreadableImageError     the format is right, the content is not (also an ImageError)
 ├── UnknownPredictionError   no prediction with that identifier was recorded
 ├── UnknownRetrainingError   no retraining has that identifier
+├── RecordUnavailableError   the record of retrainings is locked or unreachable
 ├── UnknownSampleError       the version has no such sample
 ├── ForbiddenError           the caller may not do this
 ├── ConflictError            what is there does not allow it now
@@ -90,6 +91,10 @@ class UnknownRetrainingError(ServiceError):
     """No retraining has that identifier."""
 
 
+class RecordUnavailableError(ServiceError):
+    """The record of retrainings cannot be read or written now: locked too long, or unreachable."""
+
+
 class OverloadedError(ServiceError):
     """The queue is full; the same request may succeed in a moment."""
 
@@ -115,6 +120,7 @@ STATUSES: tuple[tuple[type[Exception], HTTPStatus], ...] = (
     (ForbiddenError, HTTPStatus.FORBIDDEN),
     (ConflictError, HTTPStatus.CONFLICT),
     (OverloadedError, HTTPStatus.TOO_MANY_REQUESTS),
+    (RecordUnavailableError, HTTPStatus.SERVICE_UNAVAILABLE),
     (DeadlineError, HTTPStatus.SERVICE_UNAVAILABLE),
     (NotReadyError, HTTPStatus.SERVICE_UNAVAILABLE),
     (models_errors.ImageError, HTTPStatus.UNPROCESSABLE_ENTITY),

@@ -31,6 +31,10 @@ class LaunchError(ServiceError):
     """An attempt cannot be launched as asked."""
 
 
+class UnreachableError(LaunchError):
+    """Whoever runs the attempts does not answer; what runs there may go on."""
+
+
 class State(StrEnum):
     """Where an attempt stands."""
 
@@ -115,6 +119,7 @@ class Launcher(Protocol):
 
         Raises:
             LaunchError: If it was started before with another spec.
+            UnreachableError: If nobody answers; asking again does no harm.
         """
         ...
 

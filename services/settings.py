@@ -166,6 +166,22 @@ class Settings(BaseModel):
     """The change-control plan: what a retraining may change. Default: the one that comes along."""
     training_seconds: float = Field(default=21_600.0, gt=0, le=2_592_000)
     """Longest time of one training attempt."""
+    stall_seconds: float = Field(default=3_600.0, ge=0, le=2_592_000)
+    """Longest time that a training may take for one epoch; after it the attempt is ended. 0 for no
+    limit."""
+    stall_retries: int = Field(default=1, ge=0, le=10)
+    """How often an attempt that did not move is followed by another, from its last checkpoint."""
+    spare_bytes: int = Field(default=500_000_000, ge=0)
+    """Disk and memory that must stay free beside a training; one that does not fit is refused."""
+    trainings: int = Field(default=1, ge=1, le=64)
+    """Retrainings, each of another model, that learn at the same time; others wait by priority."""
+    launcher: Literal["local", "ray"] = "local"
+    """Where trainings run: on this machine, or on a Ray cluster."""
+    ray_address: str = "http://127.0.0.1:8265"
+    """Address of the Ray cluster's dashboard. Its nodes see the folder `retrainings` at the same
+    place and run the same code."""
+    ray_token: str = Field(default="", max_length=4_000, repr=False)
+    """Bearer token of the Ray cluster (its RAY_AUTH_TOKEN)."""
     keep_images_days: int = Field(default=30, ge=0, le=36_500)
     """Days that recorded images are kept."""
     keep_evidence_days: int = Field(default=365, ge=0, le=36_500)

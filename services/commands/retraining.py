@@ -6,15 +6,14 @@ import signal
 import sys
 import threading
 import time
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from audit import change_control
 from models.registry import Registry
-from services import clock, settings
+from services import clock, launching, settings
 from services.commands import terminal, versions
-from services.launchers import LocalLauncher
 from services.retraining import asking, progress
 from services.retraining.rows import Request, Retraining, Rows, open_rows
 
@@ -50,6 +49,9 @@ def retrain(
         ),
     ] = None,
     key: Annotated[str | None, typer.Option(help="Asking again with it asks once.")] = None,
+    priority: Annotated[
+        Literal["high", "normal", "low"], typer.Option(help="Which of several learns first.")
+    ] = "normal",
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Show the logs until it has ended.")
     ] = False,
@@ -65,6 +67,7 @@ def retrain(
         reason,
         versions.actor(),
         hyperparameters=numbers,
+        priority=priority,
     )
     plan = change_control.load(chosen.change_control or change_control.DEFAULT)
     with open_rows(chosen.retraining_store) as rows:
@@ -135,7 +138,7 @@ def approve(
 def _follow(rows: Rows, retraining_id: str, *, once: bool = False) -> None:
     """Print the output of every attempt, until the retraining has ended."""
     chosen = settings.load()
-    launcher, offsets = LocalLauncher(chosen.retrainings), dict[Any, int]()
+    launcher, offsets = launching.of(chosen), dict[Any, int]()
     while True:
         found = rows.get(retraining_id)
         for key in progress.attempts(chosen.retrainings, found):

@@ -15,19 +15,26 @@ from typing import Any, Literal, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine, make_url
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 
 from audit.canonical import moment, read_moment
-from services.errors import ConflictError, ServiceError, UnknownRetrainingError
+from services.errors import (
+    ConflictError,
+    RecordUnavailableError,
+    ServiceError,
+    UnknownRetrainingError,
+)
 
 Status: TypeAlias = Literal[
     "queued", "running", "awaiting_approval", "promoted", "rejected", "failed", "cancelled"
 ]
 ACTIVE: tuple[Status, ...] = ("queued", "running", "awaiting_approval")
 ENDED: tuple[Status, ...] = ("promoted", "rejected", "failed", "cancelled")
+Priority: TypeAlias = Literal["high", "normal", "low"]
+PRIORITIES: tuple[Priority, ...] = ("high", "normal", "low")
 
 _SCHEMA = 1
-_BUSY_MILLISECONDS = 20_000
+_BUSY_MILLISECONDS = 5_000
 _NAME = sa.String(200)
 _MOMENT = sa.String(40)
 _ACTIVE_ONLY = sa.text("status IN ('queued', 'running', 'awaiting_approval')")
@@ -94,6 +101,7 @@ class Request:
         origin: "person", "policy" or "alertmanager".
         hyperparameters: Numbers that differ from the recipe's.
         alarm_id: The alarm that it answers; None for none.
+        priority: Which of several that wait learns first.
     """
 
     model: str
@@ -103,6 +111,7 @@ class Request:
     origin: str = "person"
     hyperparameters: Mapping[str, float] = field(default_factory=dict)
     alarm_id: str | None = None
+    priority: Priority = "normal"
 
     def to_text(self) -> str:
         """Return the request as JSON, equal for equal requests."""
@@ -198,7 +207,7 @@ class Rows:
         if (known := self._same(request, key)) is not None:
             return known
         try:
-            with self.engine.begin() as connection:
+            with self._connected() as connection:
                 connection.execute(sa.insert(_retrainings).values(**row))
                 self._tell(connection, retraining_id, f"asked for by {request.actor}", now)
         except IntegrityError as error:
@@ -279,7 +288,7 @@ class Rows:
             said: A line for the log of events.
         """
         table = _retrainings
-        with self.engine.begin() as connection:
+        with self._connected() as connection:
             at = connection.execute(
                 sa.select(table)
                 .where(table.c.retraining_id == retraining_id, table.c.status.in_(expected))
@@ -310,7 +319,7 @@ class Rows:
         if found.ended and found.status != "cancelled":
             raise RetrainingConflictError(f"{retraining_id} is {found.status} already")
         table = _retrainings
-        with self.engine.begin() as connection:
+        with self._connected() as connection:
             wanted = (table.c.retraining_id == retraining_id) & table.c.cancelled_by.is_(None)
             changed = connection.execute(
                 sa.update(table).where(wanted).values(cancelled_by=actor, changed_at=moment(now))
@@ -347,7 +356,7 @@ class Rows:
         }
         word = "approves" if approval.approved else "refuses"
         try:
-            with self.engine.begin() as connection:
+            with self._connected() as connection:
                 connection.execute(sa.insert(_approvals).values(**row))
                 said = f"{approval.actor} {word}: {approval.reason}"
                 self._tell(connection, retraining_id, said, approval.at)
@@ -361,7 +370,7 @@ class Rows:
         wanted = (
             sa.select(table).where(table.c.retraining_id == retraining_id).order_by(table.c.at)
         )
-        with self.engine.begin() as connection:
+        with self._connected() as connection:
             return [
                 Approval(row.actor, row.approved, row.reason, read_moment(row.at))
                 for row in connection.execute(wanted)
@@ -370,7 +379,7 @@ class Rows:
     def events(self, retraining_id: str) -> Sequence[tuple[datetime, str]]:
         """Return what happened, oldest first."""
         wanted = sa.select(_lines).where(_lines.c.retraining_id == retraining_id)
-        with self.engine.begin() as connection:
+        with self._connected() as connection:
             found = connection.execute(wanted.order_by(_lines.c.number))
             return [(read_moment(row.at), row.what) for row in found]
 
@@ -389,8 +398,23 @@ class Rows:
         return known
 
     def _select(self, wanted: sa.Select[Any]) -> Sequence[Retraining]:
-        with self.engine.begin() as connection:
+        with self._connected() as connection:
             return [_retraining(row) for row in connection.execute(wanted)]
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        """Yield a connection in a transaction.
+
+        Raises:
+            RecordUnavailableError: If the database is locked for too long, or does not answer.
+        """
+        try:
+            with self.engine.begin() as connection:
+                yield connection
+        except (OperationalError, InterfaceError) as error:
+            raise RecordUnavailableError(
+                "the record of retrainings is busy or not reachable; ask again"
+            ) from error
 
     @staticmethod
     def _tell(connection: Connection, retraining_id: str, what: str, now: datetime) -> None:

@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -26,13 +27,13 @@ from audit.errors import AuditError
 from audit.store import tables
 from models.errors import ModelsError
 from models.registry import Registry
-from services import clock, recording, settings
-from services.errors import ServiceError
+from services import clock, launching, recording, settings
+from services.errors import RecordUnavailableError, ServiceError
 from services.identifiers import identifier
-from services.launchers import LocalLauncher
-from services.retraining import asking
+from services.retraining import asking, queueing
+from services.retraining.endings import Ending
 from services.retraining.rows import ACTIVE, Request, connect
-from services.retraining.steps import ACTOR, Ending, Steps
+from services.retraining.steps import ACTOR, Steps
 from services.settings import Settings
 from services.stores import StoreReader
 
@@ -65,7 +66,7 @@ def run(chosen: Settings, stop: threading.Event) -> None:
                 _take_requests(steps, reader)
                 _enqueue(steps)
                 _watch(steps, reader)
-            except (SQLAlchemyError, AuditError, OSError):
+            except (SQLAlchemyError, AuditError, RecordUnavailableError, OSError):
                 LOG.exception("a look at the records failed and will be tried again")
 
 
@@ -87,7 +88,7 @@ def connect_steps(chosen: Settings) -> Steps:
         chosen=chosen,
         rows=connect(chosen.retraining_store),
         registry=Registry(chosen.registry),
-        launcher=LocalLauncher(chosen.retrainings),
+        launcher=launching.of(chosen),
         recorder=recorder,
         now=clock.now,
     )
@@ -125,6 +126,16 @@ def sequence(steps: Steps, retraining_id: str) -> list[str]:
 
 
 def _guarded(steps: Steps, name: str, retraining_id: str) -> list[str] | None:
+    """Do one step; begin it again where the record could not be reached meanwhile."""
+    while True:
+        try:
+            return _stepped(steps, name, retraining_id)
+        except RecordUnavailableError:
+            LOG.warning("%s: step %s waits for the record", retraining_id, name)
+            time.sleep(_STANDBY_SECONDS)
+
+
+def _stepped(steps: Steps, name: str, retraining_id: str) -> list[str] | None:
     """Do one step, unless somebody asked to end; return how it ends, as JSON knows it."""
     ended = steps.cancelled(retraining_id)
     if ended is None:
@@ -138,6 +149,8 @@ def _guarded(steps: Steps, name: str, retraining_id: str) -> list[str] | None:
         )
         try:
             ended = steps.all[name](retraining_id)
+        except RecordUnavailableError:
+            raise
         except _FORESEEN as error:
             ended = Ending("failed", f"{name}: {error}")
         except Exception as error:  # the outermost loop of a retraining
@@ -148,7 +161,13 @@ def _guarded(steps: Steps, name: str, retraining_id: str) -> list[str] | None:
 
 def _finish(steps: Steps, retraining_id: str, ended: list[str]) -> None:
     status, reason = ended
-    steps.finish(retraining_id, Ending(status, reason))  # type: ignore[arg-type]  # one of ours, through JSON
+    while True:
+        try:
+            steps.finish(retraining_id, Ending(status, reason))  # type: ignore[arg-type]  # one of ours, through JSON
+        except RecordUnavailableError:
+            time.sleep(_STANDBY_SECONDS)
+        else:
+            return
 
 
 def _launch(chosen: Settings, steps: Steps) -> None:
@@ -180,10 +199,19 @@ def _bound(steps: Steps) -> Callable[[str], list[str]]:
 
 
 def _enqueue(steps: Steps) -> None:
-    """Give every active row its workflow; a row whose workflow broke has failed."""
-    for each in steps.rows.unsettled():
-        known = DBOS.get_workflow_status(each.retraining_id)
-        if known is None:
+    """Give the rows whose turn it is their workflow; a row whose workflow broke has failed."""
+    active = steps.rows.unsettled()
+    known_ones = {e.retraining_id: DBOS.get_workflow_status(e.retraining_id) for e in active}
+    begun = [each for each in active if known_ones[each.retraining_id] is not None]
+    turn = {
+        each.retraining_id
+        for each in queueing.turn(
+            [each for each in active if each not in begun], begun, most=steps.chosen.trainings
+        )
+    }
+    for each in active:
+        known = known_ones[each.retraining_id]
+        if known is None and each.retraining_id in turn:
             options: EnqueueOptions = {
                 "queue_name": QUEUE,
                 "workflow_name": WORKFLOW,
@@ -191,7 +219,7 @@ def _enqueue(steps: Steps) -> None:
                 "queue_partition_key": each.request.model,
             }
             DBOS.enqueue_workflow_with_options(options, each.retraining_id)
-        elif known.status in _BROKEN:
+        elif known is not None and known.status in _BROKEN:
             steps.finish(each.retraining_id, Ending("failed", f"the workflow is {known.status}"))
 
 

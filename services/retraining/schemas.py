@@ -32,6 +32,8 @@ class RetrainingRequest(Request):
     """Numbers that differ from those of the champion's recipe."""
     alarm_id: Annotated[str, StringConstraints(pattern="^[0-9a-f]{26}$")] | None = None
     """The alarm that it answers; the alarm then stands as `requested`."""
+    priority: Literal["high", "normal", "low"] = "normal"
+    """Which of several that wait learns first; equal ones in the order of asking."""
 
 
 class ApprovalRequest(Request):
@@ -73,6 +75,7 @@ class RetrainingReply(Reply):
     """What asked: person, policy or alertmanager."""
     alarm_id: str | None
     """The alarm that it answers, where a person named one."""
+    priority: Literal["high", "normal", "low"] = "normal"
     status: Literal[
         "queued", "running", "awaiting_approval", "promoted", "rejected", "failed", "cancelled"
     ]
@@ -121,6 +124,7 @@ def shown(
         actor=request.actor,
         origin=request.origin,
         alarm_id=request.alarm_id,
+        priority=request.priority,
         status=found.status,
         step=found.step,
         outcome=found.reason,

@@ -6,13 +6,12 @@ step returns None to go on, or how the retraining ends. It never raises for what
 
 import logging
 import shutil
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -25,33 +24,22 @@ from models.cards import CardFields, Lineage
 from models.errors import VersionConflictError
 from models.registry import Registry, Version
 from models.runtime import Session
-from services import baselines, settings
+from services import baselines
 from services.identifiers import identifier
-from services.launchers import JobSpec, Key, Launcher, State
+from services.launchers import Launcher
 from services.recording import Recorder
 from services.references import FIELD
 from services.retraining import bases, comparing, evaluating, files, preparing
+from services.retraining.endings import Ending
 from services.retraining.files import Folder
-from services.retraining.rows import ACTIVE, Retraining, Rows, Status
+from services.retraining.rows import ACTIVE, Retraining, Rows
+from services.retraining.working import Verb, Work
 from services.settings import Settings
 
 LOG = logging.getLogger("rightly.runner")
 ACTOR = "retraining"
-_ATTEMPTS = 3
 _LOOK_SECONDS = 0.2
 _SEED = 0
-
-
-class Ending(NamedTuple):
-    """How a retraining ends.
-
-    Attributes:
-        status: The final state.
-        reason: Why, in a sentence.
-    """
-
-    status: Status
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +86,11 @@ class Steps:
 
     def train(self, retraining_id: str) -> Ending | None:
         """Run the training process to its end, over as many attempts as it takes."""
-        return self._job(retraining_id, "train")
+        return self._run(retraining_id, "train")
 
     def export(self, retraining_id: str) -> Ending | None:
         """Turn the trained weights into graphs, check them, and file them as a version."""
-        ended = self._job(retraining_id, "export")
+        ended = self._run(retraining_id, "export")
         if ended is not None:
             return ended
         found, here = self.rows.get(retraining_id), self._folder(retraining_id)
@@ -243,62 +231,9 @@ class Steps:
             LOG.info("%s %s: %s", retraining_id, ending.status, ending.reason)
             self._tell_request(self.rows.get(retraining_id), ending.status)
 
-    def _job(self, retraining_id: str, verb: str) -> Ending | None:
-        """Follow a process to its end; a lost one is followed by the next attempt."""
-        counter = f"{verb}_attempt"
-        while True:
-            found = self.rows.get(retraining_id)
-            number = int(found.facts.get(counter, 1))
-            self._set_attempt(retraining_id, verb, counter, number)
-            training = number if verb == "train" else self.rows.get(retraining_id).attempt
-            key = Key(retraining_id if verb == "train" else f"{retraining_id}/{verb}", number)
-            self.launcher.submit(key, self._spec(retraining_id, verb, training))
-            state = self._follow(retraining_id, key)
-            status = self.launcher.status(key)
-            if (ended := self.cancelled(retraining_id)) is not None:
-                return ended
-            if state is State.SUCCEEDED:
-                return None
-            said = f"{verb}, attempt {number}: {state} {status.reason}".strip()
-            if state is not State.LOST or number >= _ATTEMPTS:
-                return Ending("failed", f"{said}, exit code {status.code}; see the logs")
-            self.launcher.cancel(key)  # should its shim only be late
-            self._set_attempt(retraining_id, verb, counter, number + 1, said)
-
-    def _follow(self, retraining_id: str, key: Key) -> State:
-        asked = False
-        while True:
-            state = self.launcher.status(key).state
-            if state.ended:
-                return state
-            if state is State.UNKNOWN:
-                return State.LOST  # it was submitted here, so its folder is gone
-            if not asked and self.rows.get(retraining_id).cancelled_by is not None:
-                self.launcher.cancel(key)
-                asked = True
-            time.sleep(_LOOK_SECONDS)
-
-    def _set_attempt(
-        self, retraining_id: str, verb: str, counter: str, number: int, said: str = ""
-    ) -> None:
-        self.rows.move(
-            retraining_id,
-            expected=ACTIVE,
-            attempt=number if verb == "train" else None,
-            facts={counter: number},
-            now=self.now(),
-            said=said,
-        )
-
-    def _spec(self, retraining_id: str, verb: str, attempt: int) -> JobSpec:
-        folder = str(self._folder(retraining_id).path.absolute())
-        module = "services.retraining.child"
-        return JobSpec(
-            command=[sys.executable, "-m", module, verb, folder, str(attempt)],
-            folder=str(Path(settings.__file__).parent.parent),
-            environment=settings.training_environment(),
-            limit_seconds=self.chosen.training_seconds,
-        )
+    def _run(self, retraining_id: str, verb: Verb) -> Ending | None:
+        work = Work(self.chosen, self.rows, self.registry, self.launcher, self.now)
+        return work.run(retraining_id, verb)
 
     def _card(
         self, found: Retraining, champion: Version, attempt: Folder, exported: Folder

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import Any, Final
 
-from services.launchers import Key, LocalLauncher
+from services.launchers import Key, Launcher
 from services.retraining import progress, reading
 from services.retraining.rows import Rows
 
@@ -16,19 +16,25 @@ _LOOK_SECONDS: Final = 0.5
 
 
 async def stream(
-    rows: Rows, root: Path, retraining_id: str, *, follow: bool, names: Collection[str] = NAMES
+    rows: Rows,
+    root: Path,
+    launcher: Launcher,
+    retraining_id: str,
+    *,
+    follow: bool,
+    names: Collection[str] = NAMES,
 ) -> AsyncIterator[str]:
     """Yield server-sent events until there is no more to tell, or until it has ended.
 
     Args:
         rows: The record.
         root: Folder of all retrainings.
+        launcher: Where trainings run.
         retraining_id: Which.
         follow: Whether to go on until it has ended.
         names: Which events: "state" whenever status or step changed, "epoch" after each epoch,
             "log" per printed line; "end" comes last and always.
     """
-    launcher = LocalLauncher(root)
     offsets: dict[Key, int] = {}
     standing: dict[str, str] = {}
     told = 0
@@ -44,7 +50,7 @@ async def stream(
                 yield _event("epoch", each)
             told = len(epochs)
         for key in progress.attempts(root, found) if "log" in names else ():
-            part, offsets[key] = launcher.logs(key, offsets.get(key, 0))
+            part, offsets[key] = await asyncio.to_thread(launcher.logs, key, offsets.get(key, 0))
             for line in part.decode(errors="replace").splitlines():
                 yield _event("log", {"attempt": str(key), "line": line})
         if found.ended or not follow:

@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 
 from audit import change_control, records, report
 from audit.errors import UnknownRecordError
-from services import clock
+from services import clock, launching
 from services.errors import RequestError
 from services.identifiers import PATTERN, identifier
 from services.retraining import asking as requests
@@ -109,6 +109,7 @@ def retraining_logs(
     told = streaming.stream(
         serving.retrainings,
         serving.settings.retrainings,
+        launching.of(serving.settings),
         retraining_id,
         follow=follow,
         names=("log",),

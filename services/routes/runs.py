@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from fastapi.responses import Response, StreamingResponse
 
+from services import launching
 from services.errors import UnknownSampleError
 from services.retraining import evidence, reading, streaming
 from services.retraining.evidence import ComparisonReply, DatasetReply, EpochReply, EpochsReply
@@ -82,7 +83,11 @@ def follow(retraining_id: Id, serving: Connected) -> StreamingResponse:
     """Stream `state`, `epoch` and `log` events from the beginning, and `end` when it has ended."""
     serving.retrainings.get(retraining_id)
     told = streaming.stream(
-        serving.retrainings, serving.settings.retrainings, retraining_id, follow=True
+        serving.retrainings,
+        serving.settings.retrainings,
+        launching.of(serving.settings),
+        retraining_id,
+        follow=True,
     )
     return StreamingResponse(told, media_type=streaming.MEDIA_TYPE)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from services import rest, shim, wiring
 from services.launchers import Key, LocalLauncher
+from services.retraining import rows
 from services.settings import Settings
 from tests.served import MODEL, registry_of_colours
 
@@ -141,3 +143,24 @@ def test_progress_and_logs_are_read_off_the_attempt(client: Client) -> None:
     assert streamed.headers["content-type"].startswith("text/event-stream")
     assert [each[0] for each in events] == ["event: log", "event: end"]
     assert json.loads(events[0][1].removeprefix("data: "))["line"] == "epoch 1 of 4"
+
+
+def test_a_locked_record_is_answered_503_and_when_to_come_back(
+    client: Client, monkeypatch
+) -> None:
+    """Another process holds the database for longer than anybody waits for it."""
+    monkeypatch.setattr(rows, "_BUSY_MILLISECONDS", 50)
+    client.serving.retrainings.engine.dispose()  # connections made from now on wait that long
+    name = client.serving.settings.home / "retrainings.db"
+    other = sqlite3.connect(name, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    answers = [client.ask("POST", PATH, json=WISH), client.ask("GET", PATH)]
+    other.execute("ROLLBACK")
+    other.close()
+
+    for answer in answers:
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert "busy" in answer.json()["detail"]
+        assert "sqlite" not in answer.text.lower()
+    assert client.ask("POST", PATH, json=WISH).status_code == 202
