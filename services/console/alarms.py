@@ -12,7 +12,7 @@ from audit import change_control, report
 from audit.errors import PlanError
 from models.errors import RegistryError
 from services.console import layout, runs
-from services.retraining import recommending
+from services.retraining import recommending, teaching
 from services.retraining.recommending import Recommendation
 from services.retraining.rows import Retraining
 from services.routes.depending import Connected, Cursor, refusals
@@ -161,12 +161,13 @@ def opening(serving: Serving, model: str) -> Opening | None:
         champion = serving.registry.champion(model)
     except RegistryError:
         return None
-    refusal, allowed = "", tuple[str, ...](("auto",))
+    refusal, allowed, teacher = "", tuple[str, ...](("auto",)), None
     try:
         plan = change_control.load(serving.settings.change_control or change_control.DEFAULT)
         allowed = plan.may_change.objective
         refusal = "" if plan.may_change.weights else "the change-control plan allows none"
-    except PlanError as error:
+        teacher = teaching.teacher_of(serving.registry, plan, champion)
+    except (PlanError, RegistryError) as error:
         refusal = str(error)
     with serving.store.require().connected() as connection:
         span = report.Span(model)
@@ -174,6 +175,7 @@ def opening(serving: Serving, model: str) -> Opening | None:
             champion.card.fields.measures,
             with_region=report.coverage(connection, span).with_region,
             verdicts=report.verdicts(connection, span),
+            teacher=teacher,
         )
     if found.objective not in allowed:
         found = Recommendation("auto", f"the plan does not allow {found.objective}")

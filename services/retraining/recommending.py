@@ -10,6 +10,7 @@ from typing import Any
 from models.errors import TrainingError
 from services.references import FIELD
 from services.retraining import choosing
+from services.retraining.teaching import Teacher
 
 _LOCATED = "activation_recall"
 _NOTHING = (
@@ -32,7 +33,11 @@ class Recommendation:
 
 
 def recommend(
-    measures: Mapping[str, Any], *, with_region: int, verdicts: Mapping[str, int]
+    measures: Mapping[str, Any],
+    *,
+    with_region: int,
+    verdicts: Mapping[str, int],
+    teacher: Teacher | None = None,
 ) -> Recommendation:
     """Propose a recipe for a model.
 
@@ -41,6 +46,7 @@ def recommend(
             data have regions.
         with_region: Recorded answers with a region.
         verdicts: Reviews by verdict.
+        teacher: Whom the change-control plan names; None for nobody.
     """
     reference = measures.get(FIELD)
     base = bool(reference.get(_LOCATED)) if isinstance(reference, Mapping) else False
@@ -52,10 +58,13 @@ def recommend(
             rows=with_region + base,
             right=["one"] * right,
             wrong=["one"] * wrong,
+            teacher=teacher,
             hyperparameters={},
         )
     except TrainingError:
         return Recommendation("auto", _NOTHING)
+    if chosen.teacher is not None:
+        return Recommendation(chosen.objective, chosen.reason)
     parts = []
     if base:
         parts.append("the data that the champion learnt from have regions")
