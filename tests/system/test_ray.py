@@ -31,6 +31,7 @@ def ray() -> Iterator[RayLauncher]:
         command = [
             *(str(Path(sys.executable).with_name("ray")), "start", "--head", "--block"),
             *("--num-cpus=1", "--object-store-memory=80000000", f"--temp-dir={folder}"),
+            *("--min-worker-port=31000", "--max-worker-port=31999"),  # above those of free_port
             *("--node-ip-address=127.0.0.1", f"--port={free_port()}", "--disable-usage-stats"),
             *("--dashboard-host=127.0.0.1", f"--dashboard-port={address.split(':')[1]}"),
         ]
