@@ -1,4 +1,4 @@
-"""Explainers over `explain.onnx`: each needs only the gradient the graph computes, and numpy.
+"""Explainers over `explain.onnx`: each needs one output of the graph, and numpy.
 
 All return signed evidence for the target, summed over the colour channels, float32 [images, rows,
 columns]. For one image the numbers do not depend on its neighbours in a batch.
@@ -6,7 +6,7 @@ columns]. For one image the numbers do not depend on its neighbours in a batch.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Final, Protocol
+from typing import ClassVar, Final, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +33,11 @@ class Explained:
     relevance: NDArray[np.float32] | None
 
 
-Explain = Callable[[Pixels, Sequence[int]], list[Explained]]
-"""Pixels in 0..255 [images, rows, columns, 3] and a target for each, to what they show."""
+Evidence = Literal["input_gradient", "lrp"]
+Measure = Callable[[Evidence, Pixels, Sequence[int]], Pixels]
+"""An output of the graph, pixels in 0..255 [images, rows, columns, 3] and a target for each, to
+that output: the gradient [images, rows, columns, 3], or LRP's relevance [images, rows, columns].
+Only what is asked for is computed."""
 
 
 class Method(Protocol):
@@ -42,7 +45,7 @@ class Method(Protocol):
 
     name: ClassVar[str]
 
-    def attribute(self, explain: Explain, pixels: Pixels, targets: Sequence[int]) -> Pixels:
+    def attribute(self, measure: Measure, pixels: Pixels, targets: Sequence[int]) -> Pixels:
         """Return evidence per pixel, float32 [images, rows, columns]."""
         ...
 
@@ -58,9 +61,9 @@ class InputGradients:
 
     name: ClassVar[str] = "input_gradients"
 
-    def attribute(self, explain: Explain, pixels: Pixels, targets: Sequence[int]) -> Pixels:
+    def attribute(self, measure: Measure, pixels: Pixels, targets: Sequence[int]) -> Pixels:
         """Return the gradient, summed over the channels."""
-        return _over_channels(_gradients(explain, pixels, targets))
+        return _over_channels(measure("input_gradient", pixels, targets))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +76,9 @@ class GradientXInput:
 
     name: ClassVar[str] = "gradient_x_input"
 
-    def attribute(self, explain: Explain, pixels: Pixels, targets: Sequence[int]) -> Pixels:
+    def attribute(self, measure: Measure, pixels: Pixels, targets: Sequence[int]) -> Pixels:
         """Return gradient times pixel, summed over the channels; the unit of pixels cancels."""
-        return _over_channels(_gradients(explain, pixels, targets) * pixels)
+        return _over_channels(measure("input_gradient", pixels, targets) * pixels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +105,13 @@ class SmoothGrad:
                 f"smoothgrad needs samples >= 1 and sigma >= 0, got {self.samples}, {self.sigma}"
             )
 
-    def attribute(self, explain: Explain, pixels: Pixels, targets: Sequence[int]) -> Pixels:
+    def attribute(self, measure: Measure, pixels: Pixels, targets: Sequence[int]) -> Pixels:
         """Return the mean gradient, summed over the channels."""
         rng = np.random.default_rng(self.seed)
         total = np.zeros(pixels.shape, np.float32)
         for _ in range(self.samples):
             noise = rng.standard_normal(pixels.shape[1:], np.float32) * (255 * self.sigma)
-            total += _gradients(explain, pixels + noise, targets)
+            total += measure("input_gradient", pixels + noise, targets)
         return _over_channels(total / np.float32(self.samples))
 
 
@@ -135,13 +138,13 @@ class IntegratedGradients:
                 f"got {self.steps}, {self.baseline}"
             )
 
-    def attribute(self, explain: Explain, pixels: Pixels, targets: Sequence[int]) -> Pixels:
+    def attribute(self, measure: Measure, pixels: Pixels, targets: Sequence[int]) -> Pixels:
         """Return (image - baseline) times the mean gradient on the way, summed over channels."""
         way: Pixels = pixels - np.float32(self.baseline)
         total = np.zeros(pixels.shape, np.float32)
         for step in range(self.steps):
             share = np.float32((step + 0.5) / self.steps)
-            total += _gradients(explain, np.float32(self.baseline) + share * way, targets)
+            total += measure("input_gradient", np.float32(self.baseline) + share * way, targets)
         shares: Pixels = total * way / np.float32(self.steps)
         return _over_channels(shares)
 
@@ -157,26 +160,15 @@ class LRP:
 
     name: ClassVar[str] = "lrp"
 
-    def attribute(self, explain: Explain, pixels: Pixels, targets: Sequence[int]) -> Pixels:
-        """Return the relevance of the target's logit.
-
-        Raises:
-            ExplainerError: If the graph has no such output.
-        """
-        found = [each.relevance for each in explain(pixels, targets)]
-        if any(each is None for each in found):
-            raise ExplainerError("this architecture has no LRP; ask for another explainer")
-        return np.stack([each for each in found if each is not None])
+    def attribute(self, measure: Measure, pixels: Pixels, targets: Sequence[int]) -> Pixels:
+        """Return the relevance of the target's logit."""
+        return measure("lrp", pixels, targets)
 
 
 METHODS: Final[Mapping[str, Method]] = {
     each.name: each
     for each in (InputGradients(), GradientXInput(), SmoothGrad(), IntegratedGradients(), LRP())
 }
-
-
-def _gradients(explain: Explain, pixels: Pixels, targets: Sequence[int]) -> Pixels:
-    return np.stack([each.gradient for each in explain(pixels, targets)])
 
 
 def _over_channels(values: Pixels) -> Pixels:

@@ -2,19 +2,22 @@
 
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from models import contract, providers
+from models import contract, providers, trimming
 from models.errors import GraphRejectedError, RuntimeUnavailableError
 from models.providers import Device
 
 
 class LoadedGraph:
-    """One graph of a version, loaded when first needed, exactly as it was checked."""
+    """One graph of a version, loaded when first needed, exactly as it was checked.
+
+    Whoever asks for some of the outputs gets a session of its own that computes no others.
+    """
 
     def __init__(
         self, folder: Path, checked: contract.CheckedGraph, *, device: Device, threads: int
@@ -25,34 +28,41 @@ class LoadedGraph:
         self._device = device
         self._threads = threads
         self._lock = threading.Lock()
-        self._loaded: Any = None
+        self._outputs = frozenset(checked.outputs)
+        self._loaded: dict[frozenset[str], Any] = {}
 
     @property
     def providers(self) -> tuple[str, ...]:
         """What ONNX Runtime truly uses, first choice first; loads the graph if need be."""
         return tuple(self.load().get_providers())
 
-    def load(self, content: bytes | None = None) -> Any:  # noqa: ANN401 - onnxruntime is untyped
-        """Return the `onnxruntime.InferenceSession`; the first call loads it.
+    def load(
+        self, content: bytes | None = None, *, outputs: Collection[str] | None = None
+    ) -> Any:  # noqa: ANN401 - onnxruntime is untyped
+        """Return the `onnxruntime.InferenceSession` for some outputs; the first call loads it.
 
         Args:
             content: The checked bytes, where the caller still has them; read again otherwise.
+            outputs: What will be asked for; None means everything.
 
         Raises:
             GraphRejectedError: If the file has changed since it was checked.
             RuntimeUnavailableError: If this machine cannot run it on the device.
         """
-        if self._loaded is not None:
-            return self._loaded
+        wanted = self._outputs if outputs is None else frozenset(outputs)
+        if wanted in self._loaded:
+            return self._loaded[wanted]
         with self._lock:
-            if self._loaded is None:
+            if wanted not in self._loaded:
                 content = content or contract.check(self._path, self._kind).content
                 if hashlib.sha256(content).digest() != self._digest:
                     raise GraphRejectedError(f"{self._path.name} has changed since it was checked")
-                self._loaded = providers.open_graph(
+                if wanted != self._outputs:
+                    content = trimming.trimmed(content, wanted)
+                self._loaded[wanted] = providers.open_graph(
                     content, device=self._device, threads=self._threads
                 )
-        return self._loaded
+        return self._loaded[wanted]
 
     def run(
         self, outputs: tuple[str, ...], feed: dict[str, NDArray[Any]]
@@ -62,7 +72,7 @@ class LoadedGraph:
         Raises:
             RuntimeUnavailableError: If ONNX Runtime fails in the run.
         """
-        session = self.load()
+        session = self.load(outputs=outputs)
         try:
             columns: Sequence[NDArray[Any]] = session.run(outputs, feed)
         except providers.runtime_errors() as error:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import contract
-from models.attributions import METHODS, Explained, Method
+from models.attributions import METHODS, Evidence, Explained, Method
 from models.errors import ExplainerError, GraphRejectedError, ImageError
 from models.loading import LoadedGraph
 from models.providers import Device
@@ -166,18 +166,30 @@ class Session:
             raise ExplainerError(
                 f"no explainer {name!r} here; there are {', '.join(self.explainers)}"
             )
-        predictions = self.predict(images, targets)
-        chosen = [each.target for each in predictions]
+        if name == "gradcam" or targets is None:
+            predictions = self.predict(images, targets)
+            chosen: Sequence[int] = [each.target for each in predictions]
+        else:  # only the evidence is new
+            self._check_images(images, np.dtype(np.uint8))
+            chosen = self._targets(len(images), targets).tolist()
         if name == "gradcam":
             values: Sequence[NDArray[np.float32]] = [each.heatmap for each in predictions]
         else:
             method = METHODS[explainer] if isinstance(explainer, str) else explainer
             pixels = images.astype(np.float32)
-            values = list(method.attribute(self.explain, pixels, chosen)) if chosen else []
+            values = list(method.attribute(self._measure, pixels, chosen)) if chosen else []
         return [
             Attribution(_frozen(each), target, f"{name}/1")
             for each, target in zip(values, chosen, strict=True)
         ]
+
+    def _measure(
+        self, evidence: Evidence, pixels: NDArray[np.float32], targets: Sequence[int]
+    ) -> NDArray[np.float32]:
+        """Return one kind of evidence per image, by a graph that computes nothing else."""
+        chosen = self._targets(len(pixels), targets)
+        answers = self._run(self._explain, "pixels", pixels, chosen, (evidence,))
+        return np.stack([each[evidence] for each in answers])
 
     def _run(
         self,
