@@ -4,10 +4,11 @@
 
 Every row is measured in the same process with two threads, all contestants in turn in every round;
 figures are medians, judged as ratios. "Prediction" is the same network exported by the same
-emitter without any explanation. The peers run the same network in torch: captum is given the
-class to explain, so that it need not predict first; pytorch-grad-cam predicts and explains in one
-call, as ours does. Weights are fresh, with batch-normalisation statistics of random images:
-pretrained ones would take as long. LRP is left out of the second graph and measured by itself.
+emitter without any explanation, and every graph is run as the server runs it (`models.sessions`).
+The peers run the same network in torch: captum is given the class to explain, so that it need not
+predict first; pytorch-grad-cam predicts and explains in one call, as ours does. Weights are fresh,
+with batch-normalisation statistics of random images: pretrained ones would take as long. LRP is
+left out of the second graph and measured by itself.
 """
 
 import argparse
@@ -26,10 +27,11 @@ from pytorch_grad_cam import GradCAM
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from models import architectures, providers
+from models import architectures
 from models.architectures import Classifier
 from models.explainers import lrp
 from models.graph import assembly
+from models.sessions import GraphSession
 
 NETWORKS = ("mobilenet_v2", "resnet18", "resnet50", "efficientnet_b0")
 BATCHES = (1, 8)
@@ -103,7 +105,7 @@ def measure(name: str, *, rounds: int) -> dict[int, dict[str, float]]:
     if lrp.covers(classifier):
         graphs["lrp"] = assembly.explain(classifier)
     sessions = {
-        key: providers.open_graph(model.SerializeToString(), device="cpu", threads=THREADS)
+        key: GraphSession(model.SerializeToString(), device="cpu", threads=THREADS)
         for key, model in graphs.items()
     }
     found = {}
@@ -128,16 +130,16 @@ def lively(name: str) -> Classifier:
     return classifier.eval()
 
 
-def graph_run(session: object, pixels: np.ndarray) -> Run:
+def graph_run(graph: GraphSession, pixels: np.ndarray) -> Run:
     """Return one call of a graph, its inputs ready."""
-    wanted = {each.name: each.type for each in session.get_inputs()}  # type: ignore[attr-defined]
+    wanted = {each.name: each.type for each in graph.session.get_inputs()}
     feed = {
         name: np.full(len(pixels), -1)
         if name == "target"
         else pixels.astype(np.uint8 if "uint8" in kind else np.float32)
         for name, kind in wanted.items()
     }
-    return lambda: session.run(None, feed)  # type: ignore[attr-defined]
+    return lambda: graph.run(None, feed)
 
 
 def peer_runs(classifier: Classifier, pixels: np.ndarray) -> dict[str, Run]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from models import contract, providers, trimming
 from models.errors import GraphRejectedError, RuntimeUnavailableError
 from models.providers import Device
+from models.sessions import GraphSession
 
 
 class LoadedGraph:
@@ -29,17 +30,17 @@ class LoadedGraph:
         self._threads = threads
         self._lock = threading.Lock()
         self._outputs = frozenset(checked.outputs)
-        self._loaded: dict[frozenset[str], Any] = {}
+        self._loaded: dict[frozenset[str], GraphSession] = {}
 
     @property
     def providers(self) -> tuple[str, ...]:
         """What ONNX Runtime truly uses, first choice first; loads the graph if need be."""
-        return tuple(self.load().get_providers())
+        return tuple(self.load().session.get_providers())
 
     def load(
         self, content: bytes | None = None, *, outputs: Collection[str] | None = None
-    ) -> Any:  # noqa: ANN401 - onnxruntime is untyped
-        """Return the `onnxruntime.InferenceSession` for some outputs; the first call loads it.
+    ) -> GraphSession:
+        """Return the session for some outputs; the first call loads it.
 
         Args:
             content: The checked bytes, where the caller still has them; read again otherwise.
@@ -59,7 +60,7 @@ class LoadedGraph:
                     raise GraphRejectedError(f"{self._path.name} has changed since it was checked")
                 if wanted != self._outputs:
                     content = trimming.trimmed(content, wanted)
-                self._loaded[wanted] = providers.open_graph(
+                self._loaded[wanted] = GraphSession(
                     content, device=self._device, threads=self._threads
                 )
         return self._loaded[wanted]
@@ -74,7 +75,6 @@ class LoadedGraph:
         """
         session = self.load(outputs=outputs)
         try:
-            columns: Sequence[NDArray[Any]] = session.run(outputs, feed)
+            return session.run(outputs, feed)
         except providers.runtime_errors() as error:
             raise RuntimeUnavailableError(f"{self._path.name} failed: {error}") from error
-        return columns

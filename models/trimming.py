@@ -35,7 +35,7 @@ def trimmed(content: bytes, outputs: Collection[str]) -> bytes:
         copies = [type(each).FromString(each.SerializeToString()) for each in values]
         del field[:]
         field.extend(copies)
-    return model.SerializeToString(deterministic=True)
+    return bytes(model.SerializeToString(deterministic=True))
 
 
 def _read(node: onnx.NodeProto) -> Iterator[str]:

@@ -1,6 +1,5 @@
 """A graph cut down to an output answers the same, and computes nothing else."""
 
-
 import numpy as np
 import onnx
 import onnxruntime
@@ -81,5 +80,5 @@ def test_a_session_loads_one_graph_per_kind_of_evidence(tmp_path) -> None:
         for one, other in zip(found, expected, strict=True):
             np.testing.assert_array_equal(one.values, other)
     graph = session._explain.load(outputs=("input_gradient",))
-    assert [each.name for each in graph.get_outputs()] == ["input_gradient"]
+    assert [each.name for each in graph.session.get_outputs()] == ["input_gradient"]
     assert graph is session._explain.load(outputs=["input_gradient"])
