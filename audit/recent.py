@@ -93,6 +93,23 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
+class Decided:
+    """How often a class was decided.
+
+    Attributes:
+        label: The class.
+        answers: How often.
+        share: Of all answers, in (0, 1].
+        right: Share that is right, of those whose true class is known; None where none is.
+    """
+
+    label: str
+    answers: int
+    share: float
+    right: Estimate | None
+
+
+@dataclass(frozen=True, slots=True)
 class Unreviewed:
     """An answer that nobody has judged yet.
 
@@ -164,11 +181,13 @@ def examples(
     *,
     limit: int,
     class_label: str | None = None,
+    source: str | None = None,
     window: int = WINDOW,
 ) -> Sequence[Example]:
     """Return the answers of the window with the lowest values of a measure, lowest first.
 
-    Only answers whose image is kept, each at its lowest value over the sources of regions.
+    Only answers whose image is kept, each at its lowest value over the sources of regions, or
+    against the region of one source.
     """
     since = beginning(connection, model, version, window)
     values, answers = tables.measures, tables.predictions
@@ -185,6 +204,8 @@ def examples(
     )
     if class_label is not None:
         wanted = wanted.where(values.c.class_label == class_label)
+    if source is not None:
+        wanted = wanted.where(values.c.source == source)
     return [
         Example(
             row.prediction_id,
@@ -196,6 +217,36 @@ def examples(
         )
         for row in connection.execute(wanted)
     ]
+
+
+def decided(
+    connection: Connection, model: str, version: int | None, since: str
+) -> Sequence[Decided]:
+    """Return how often each class was decided since a moment, by label; numbers as numbers."""
+    table = tables.predictions
+    right = sa.case((table.c.label == table.c.class_label, 1), else_=0)
+    counted = (
+        sa.select(
+            table.c.class_label,
+            sa.func.count().label("answers"),
+            sa.func.count(table.c.label).label("known"),
+            sa.func.coalesce(sa.func.sum(right), 0).label("right"),
+        )
+        .where(*_of(table, model, version), table.c.stream == "live", table.c.event_time >= since)
+        .group_by(table.c.class_label)
+    )
+    rows = connection.execute(counted).all()
+    total = sum(row.answers for row in rows)
+    found = [
+        Decided(
+            row.class_label,
+            row.answers,
+            row.answers / total,
+            intervals.wilson(row.right, row.known) if row.known else None,
+        )
+        for row in rows
+    ]
+    return sorted(found, key=lambda each: (not each.label.isdecimal(), each.label.zfill(9)))
 
 
 def unreviewed(connection: Connection, model: str, *, limit: int) -> Sequence[Unreviewed]:

@@ -1,68 +1,23 @@
 """One model: its reasons over time and per class, its worst examples, its versions and card."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse
-from sqlalchemy.engine import Connection
 
-from audit import recent, report
-from audit.canonical import read_moment
-from audit.intervals import Estimate
-from audit.recent import Example
+from audit.records import RegionSource
 from models.registry import Version
 from services import references
-from services.console import layout, overview
+from services.console import evidence, layout, overview
+from services.console.evidence import Evidence
 from services.routes.depending import Connected, Name, refusals
 from services.schemas import VersionNumber
 from services.wiring import Serving
 
 router = APIRouter(tags=["pages"])
 
-_GALLERY = 12  # examples
 _MOVES = 20
-_RAISED = ("alarm", "acknowledged", "requested", "closed")
-SHOWN = ("activation_recall", "relevance_mass")
-
-
-@dataclass(frozen=True, slots=True)
-class ClassRow:
-    """One decided class in the window.
-
-    Attributes:
-        label: The class.
-        source: Where its regions came from.
-        values: Measure → estimate; chances among them.
-    """
-
-    label: str
-    source: str
-    values: Mapping[str, Estimate]
-
-    @property
-    def doubtful(self) -> bool:
-        """Whether the evidence lies where it would for a heatmap that ignores the image."""
-        mass, chance = self.values.get("relevance_mass"), self.values.get("chance")
-        return mass is not None and chance is not None and mass.low <= chance.value
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What the audit store says about a model.
-
-    Attributes:
-        classes: One row per decided class and source.
-        worst: Answers with the least relevance mass.
-        alarms: Raised alarms, newest first.
-        source: The source that the timeline shows at first.
-    """
-
-    classes: Sequence[ClassRow]
-    worst: Sequence[Example]
-    alarms: Sequence[Mapping[str, Any]]
-    source: str
 
 
 @router.get(
@@ -75,6 +30,9 @@ def model_page(
     model: Name,
     serving: Connected,
     version: Annotated[VersionNumber | None, Query(description="Default: the champion.")] = None,
+    source: Annotated[
+        RegionSource | None, Query(description="Of the regions. Default: that of the most.")
+    ] = None,
 ) -> HTMLResponse:
     """Show one model over time, per class, by example, and the versions to choose from."""
     known = serving.registry.versions(model)
@@ -88,7 +46,7 @@ def model_page(
         "model.html",
         here="/",
         view=view,
-        evidence=_evidence(serving, model, number),
+        evidence=_evidence(serving, model, number, source),
         number=number,
         versions=list(reversed(known)),
         shown=shown,
@@ -101,31 +59,14 @@ def model_page(
     )
 
 
-def _evidence(serving: Serving, model: str, version: int | None) -> Evidence | None:
+def _evidence(
+    serving: Serving, model: str, version: int | None, source: str | None
+) -> Evidence | None:
     store = serving.store()
     if store is None:
         return None
     with store.connected() as connection:
-        rows = _classes(connection, model, version)
-        return Evidence(
-            classes=rows,
-            worst=recent.examples(connection, model, version, "relevance_mass", limit=_GALLERY),
-            alarms=report.alarms(connection, model=model, states=_RAISED, limit=_MOVES).rows,
-            source=rows[0].source if rows else "client",
-        )
-
-
-def _classes(connection: Connection, model: str, version: int | None) -> list[ClassRow]:
-    since = recent.beginning(connection, model, version, recent.WINDOW)
-    if not since:
-        return []
-    span = report.Span(model, version, read_moment(since))
-    rows: dict[tuple[str, str], dict[str, Estimate]] = {}
-    for each in report.measured(connection, span, by_class=True):
-        if each.source:
-            rows.setdefault((each.class_label, each.source), {})[each.measure] = each.estimate
-    found = [ClassRow(label, source, values) for (label, source), values in rows.items()]
-    return [each for each in found if SHOWN[0] in each.values]
+        return evidence.gather(connection, model, version, source)
 
 
 def _card(version: Version) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -139,6 +80,7 @@ def _card(version: Version) -> list[tuple[str, list[tuple[str, str]]]]:
         ("Architecture", spec.architecture),
         ("Input", f"{size} pixels, {spec.preprocessing.fit}"),
         ("Grad-CAM reads", spec.target_layer),
+        ("Heatmap", "{} × {} cells".format(*card.grid) if card.grid else "not known"),
         ("Classes", ", ".join(spec.classes)),
     ]
     origin = [
@@ -150,7 +92,7 @@ def _card(version: Version) -> list[tuple[str, list[tuple[str, str]]]]:
         ("What it is", identity),
         ("Measured when it was made", _flat(_evaluated(card.fields.measures))),
         ("Where it comes from", origin),
-        ("ONNX against the trained network", _flat(card.fields.parity or {})),
+        ("ONNX against the trained network", _flat(_compared(card.fields.parity or {}))),
         ("Libraries", [(name, text) for name, text in lineage.libraries.items()]),
     ]
 
@@ -158,6 +100,10 @@ def _card(version: Version) -> list[tuple[str, list[tuple[str, str]]]]:
 def _evaluated(measures: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the measures for people: the detectors' reference is long and its own subject."""
     return {name: value for name, value in measures.items() if name != references.FIELD}
+
+
+def _compared(parity: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {name: value for name, value in parity.items() if name != "grid"}
 
 
 def _flat(values: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:

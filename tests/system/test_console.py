@@ -254,6 +254,21 @@ def test_the_timeline_follows_the_choice(site) -> None:
         page.locator("#timeline canvas").wait_for()
         page.locator("[name=measure]").select_option("relevance_mass")
         page.get_by_text("Relevance mass: 1 points").wait_for()
+        page.get_by_text("Version 1: mean").wait_for()
+        page.locator("#distribution canvas").wait_for()
+
+
+def test_the_model_page_draws_what_is_watched(site) -> None:
+    with opened(site, f"/models/{MODEL}") as page:
+        page.locator("#watches option").nth(1).wait_for(state="attached")
+        page.locator("#watched", has_text="answers").wait_for()
+        page.locator("[name=watch]").focus()
+        page.keyboard.press("ArrowDown")
+        page.locator("#watched", has_text="answers").wait_for()
+        row = page.locator("#classes + .scroll tbody tr").first.inner_text()
+
+        assert "8" in row.split()
+        assert "No group of heatmaps stands out" in page.locator("main").inner_text()
 
 
 def test_an_alarm_is_acknowledged_with_a_reason(site) -> None:

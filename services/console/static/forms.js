@@ -64,17 +64,17 @@ function next(form, answer) {
 function values(form) {
   const found = {};
   for (const field of form.elements) {
-    if (field.name) found[field.name] = "number" in field.dataset ? Number(field.value) : "boolean" in field.dataset ? field.value === "true" : field.value;
+    if (field.name && !(field.type === "radio" && !field.checked)) found[field.name] = "number" in field.dataset ? Number(field.value) : "boolean" in field.dataset ? field.value === "true" : field.value;
   }
   return found;
 }
 
 /** What is written down shows as soon as the auditor has taken it: wait for that, a little. */
 async function settled(form) {
-  const { watch, until } = form.dataset;
+  const { watch, until, named = "alarm_id" } = form.dataset;
   for (let turn = 0; watch && turn < 20; turn += 1) {
     await new Promise((done) => setTimeout(done, 250));
     const { items } = await (await fetch(watch)).json();
-    if (!items.some((item) => item.alarm_id === until)) return;
+    if (!items.some((item) => item[named] === until)) return;
   }
 }
