@@ -24,6 +24,10 @@ FILE: Final = "card.json"
 # In `CardFields.measures`: how each explainer reacts to random weights (`models.sanity`).
 REACTIONS: Final = "weight_randomisation"
 LARGEST: Final = 4_000_000  # bytes
+ONE_CELL: Final = (
+    "the heatmap has one cell (1 × 1), so it says nothing about where the evidence lies: take "
+    "larger images, or a network that reduces them less"
+)
 _NOT_CONTENT: Final = ("name", "version", "created_at", "digest")
 _UNREADABLE: Final = (
     ValueError,
@@ -131,6 +135,19 @@ class Card:
         """Return "sha256:" and the digest of the content."""
         content = {key: value for key, value in self._all().items() if key not in _NOT_CONTENT}
         return "sha256:" + hashlib.sha256(_canonical(content)).hexdigest()
+
+    @property
+    def grid(self) -> tuple[int, int] | None:
+        """Rows and columns of the heatmap, as seen when parity was measured; None before that."""
+        found = (self.fields.parity or {}).get("grid")
+        if not isinstance(found, Sequence) or len(found) != 2:  # noqa: PLR2004 - rows, columns
+            return None
+        return int(str(found[0])), int(str(found[1]))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What whoever relies on this version must know; empty where all is well."""
+        return (ONE_CELL,) if self.grid == (1, 1) else ()
 
     def as_json(self) -> dict[str, Any]:
         """Return the card as JSON values, digest included."""

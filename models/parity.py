@@ -59,6 +59,7 @@ class Parity:
         differences: Worst difference per output, named "graph.output".
         cosines: Per gradient output, the cosine that the required share of images reached.
         decided: Share of images whose most probable class is the same.
+        grid: Rows and columns of the heatmap.
     """
 
     images: int
@@ -67,6 +68,7 @@ class Parity:
     differences: Mapping[str, float]
     cosines: Mapping[str, float]
     decided: float
+    grid: tuple[int, int]
 
     def to_mapping(self) -> dict[str, Any]:
         """Return the parity as plain values for JSON."""
@@ -166,6 +168,7 @@ def compare(
         differences=differences,
         cosines=cosines,
         decided=float(np.mean(np.concatenate(decided))),
+        grid=(expected[0]["cam"].shape[1], expected[0]["cam"].shape[2]),
     )
 
 

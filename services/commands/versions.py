@@ -109,6 +109,7 @@ def show(name: Name, version: MaybeNumber = None, *, json: Json = False) -> None
         + (" …" if len(card.spec.classes) > 20 else ""),  # noqa: PLR2004 - a line or two
         "input": f"{shape.height} x {shape.width} pixels, {shape.fit}",
         "target layer": card.spec.target_layer,
+        "heatmap": "{} x {} cells".format(*grid) if (grid := card.grid) else "not known",
         **{f"measure: {key}": value for key, value in fields.measures.items()},
         "parent": fields.lineage.parent or "none",
         "data": fields.lineage.dataset or "not known",
@@ -123,6 +124,7 @@ def show(name: Name, version: MaybeNumber = None, *, json: Json = False) -> None
     for what, value in rows.items():
         shown.add_row(what, str(value))
     terminal.console.print(shown)
+    warn(found)
     for move in registry.history(name):
         terminal.say(
             f"{move.at[:16]}  {move.action} → {move.version}  ({move.actor}) {move.reason}"
@@ -213,12 +215,19 @@ def filed(registry: Registry, version: Version, *, promote: bool | None, reason:
     """Say that a version was filed, and promote it where that was asked or nothing answers yet."""
     name, number = version.ref.name, version.ref.version
     terminal.say(f"[bold]{name}[/] version {number}  {version.ref.digest}")
+    warn(version)
     wanted = registry.pointer(name).version is None if promote is None else promote
     if wanted:
         registry.promote(name, number, reason=reason, actor=actor(), now=clock.now())
         terminal.say(f"{name} version {number} answers")
     else:
         terminal.say(f'let it answer: rightly models promote {name} {number} --reason "…"')
+
+
+def warn(version: Version) -> None:
+    """Say what whoever relies on the version must know."""
+    for each in version.card.warnings:
+        terminal.say(f"[bold yellow]mind:[/] {each}")
 
 
 def actor() -> str:

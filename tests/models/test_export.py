@@ -1,6 +1,7 @@
 """An export is right or refused: parity with torch, whole files or none, equal bytes."""
 
 import json
+from datetime import UTC, datetime
 from typing import Never
 
 import numpy as np
@@ -8,9 +9,11 @@ import onnx
 import pytest
 import torch
 
-from models import architectures, contract, export, parity, specs
+from models import architectures, cards, contract, export, parity, specs
+from models.cards import CardFields
 from models.errors import ExportError, ParityError, UntraceableError
 from models.graph import assembly
+from models.registry import Registry
 
 
 def build(architecture="small_cnn", size=28, head="linear") -> architectures.Classifier:
@@ -38,6 +41,18 @@ def test_an_export_writes_three_files_that_keep_the_contract(tmp_path) -> None:
     assert found.images == 12  # each image for the decided class and for the runner-up
     assert found.failures() == ()
     json.dumps(found.to_mapping())
+
+
+def test_a_heatmap_of_one_cell_is_warned_of(tmp_path) -> None:
+    """Networks of torchvision reduce 32 times: at 32 pixels nothing is left to point at."""
+    found = export.export(build("resnet18", 32), tmp_path / "made", samples=images(4, 32))
+    fields = CardFields(parity=found.to_mapping())
+    registry = Registry(tmp_path / "registry")
+    moment = datetime(2026, 3, 1, tzinfo=UTC)
+    filed = registry.add("small", tmp_path / "made", fields, now=moment)
+
+    assert (1, 1) == filed.card.grid == registry.version("small", 1).card.grid
+    assert (cards.ONE_CELL,) == registry.version("small", 1).card.warnings
 
 
 def test_an_export_leaves_the_classifier_as_found(tmp_path) -> None:

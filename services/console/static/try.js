@@ -132,7 +132,8 @@ function bar({ label, probability }, explained) {
 }
 
 function finding({ audit, explanation }) {
-  const about = `Evidence for ${explanation.target.label}.`;
+  const [rows, columns] = explanation.shape;
+  const about = rows * columns > 1 ? `Evidence for ${explanation.target.label}.` : `The heatmap has a single cell: it says nothing about where the evidence for ${explanation.target.label} lies.`;
   if (!audit) return about;
   const { relevance_mass: mass, chance } = audit;
   return `${about} ${percent(mass)} of Grad-CAM lies in the expected region, which covers ${percent(chance)} of the image.`;
