@@ -92,7 +92,9 @@ def review_page(
     names = serving.registry.models()
     default = serving.settings.default_model
     name = model or (default if default in names else next(iter(names), None))
-    waiting = None if name is None else _waiting(serving, name, kind, reader)
+    who = layout.who()
+    person = who.name if who.signed_in else reader
+    waiting = None if name is None else _waiting(serving, name, kind, person)
     found = [] if waiting is None else list(waiting.items)
     if prediction is not None:
         picked = next(
