@@ -27,6 +27,7 @@ from services.ingestion import Ingestion
 from services.leadership import NotLeaderError, leadership
 from services.probing import ServedProber
 from services.references import CardReferences
+from services.retraining.withdrawing import Withdrawal
 from services.segmenting import ServedSegmenter
 from services.settings import Settings
 from services.suspecting import Suspecting
@@ -86,6 +87,9 @@ def connect(chosen: Settings, ledger: Ledger) -> Ingestion:
         segmenter=ServedSegmenter(chosen.registry, chosen.segment_share, identifier),
         suspecting=Suspecting(identifier, chosen.suspect_every, chosen.suspect_answers),
         retention=_retention(chosen),
+        forget=Withdrawal(
+            chosen.retrainings, registry, recording.secret_key(chosen.chain_key), clock.now
+        ),
     )
 
 

@@ -262,14 +262,21 @@ class Ingestion:
             asked = sa.select(tables.erasures.c.seq).where(tables.erasures.c.done_at.is_(None))
             if connection.execute(asked).first() is None and not due:
                 return
+        gone: list[str] = []
+
+        def forget(prediction_ids: Sequence[str]) -> Sequence[str]:
+            gone.extend(prediction_ids)
+            return self.forget(prediction_ids)
+
         with self.ledger.batch(now=now) as batch:
             identify = lambda: self.identify(now)  # noqa: E731 - a name for the moment
-            erased = erasure.erase_requested(batch, identify=identify, forget=self.forget)
+            erased = erasure.erase_requested(batch, identify=identify, forget=forget)
             expired = erasure.expire(batch, self.retention, identify=identify) if due else None
             for address in erased.images + (expired.images if expired else ()):
                 self.images.erase(address)
         if expired in {None, erasure.Erased()}:
             self._expired = now if due else self._expired
+        self.forget(gone)  # again: what was collected before the commit had not seen it
         if erased.sequences:
             clearing.blank(self.journal, self._places)
             self.ledger.forget_traces()

@@ -105,6 +105,13 @@ def request_seq(connection: Connection, request_id: str) -> int | None:
     return connection.execute(found).scalar()
 
 
+def erasure_known(connection: Connection, event_id: str) -> bool:
+    """Whether an erasure with this id was asked for."""
+    table = tables.erasures
+    found = connection.execute(sa.select(table.c.event_id).where(table.c.event_id == event_id))
+    return found.first() is not None
+
+
 def erased_at(connection: Connection, event_id: str) -> str | None:
     """Return when an erasure was carried out; None while it is not."""
     table = tables.erasures

@@ -57,6 +57,8 @@ ROLES: Mapping[str, Role] = {
     "POST /v1/models/{model}/suspected-shortcuts/searches": Role.REVIEWER,
     "GET /v1/models/{model}/suspected-shortcuts/{suspicion_id}": Role.VIEWER,
     "POST /v1/models/{model}/suspected-shortcuts/{suspicion_id}/verdicts": Role.REVIEWER,
+    "POST /v1/erasures": Role.ADMIN,
+    "GET /v1/erasures/{event_id}": Role.ADMIN,
     "GET /v1/alarms": Role.VIEWER,
     "POST /v1/alarms/{alarm_id}/acknowledgement": Role.REVIEWER,
     "POST /v1/webhooks/alertmanager": Role.ANYONE,  # has a token of its own

@@ -3,17 +3,26 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from audit.change_control import ChangePlan
 from models.registry import Registry, Version
 from services.images import ImageFolder
-from services.retraining import bases, catching_up, choosing, collecting, files, teaching
+from services.retraining import (
+    bases,
+    catching_up,
+    choosing,
+    collecting,
+    files,
+    teaching,
+    withdrawing,
+)
 from services.retraining.bases import Base
 from services.retraining.choosing import Choice
 from services.retraining.collecting import Collected
 from services.retraining.files import Folder
 from services.retraining.rows import Request
+from services.retraining.teaching import Teacher
 from services.settings import Settings
 from services.stores import StoreReader
 
@@ -35,6 +44,14 @@ class Prepared:
     said: str
 
 
+class _Known(NamedTuple):
+    """What stands before anything is collected."""
+
+    champion: Version
+    base: Base
+    teacher: Teacher | None
+
+
 def prepare(
     chosen: Settings, registry: Registry, plan: ChangePlan, request: Request, here: Folder
 ) -> Prepared:
@@ -53,7 +70,19 @@ def prepare(
         OutsidePlanError: If the plan does not allow the data.
     """
     champion = registry.champion(request.model)
-    base = bases.base_of(champion)
+    known = _Known(
+        champion, bases.base_of(champion), teaching.teacher_of(registry, plan, champion)
+    )
+    _catch_up(chosen)
+    # What is erased meanwhile leaves these files as soon as they are whole.
+    with withdrawing.collecting(chosen.retrainings):
+        return _prepared(chosen, plan, request, here, known)
+
+
+def _prepared(
+    chosen: Settings, plan: ChangePlan, request: Request, here: Folder, known: _Known
+) -> Prepared:
+    champion, base = known.champion, known.base
     collected = _collected(chosen, champion, base)
     training = collecting.with_base(base.training, collected)
     annotated = int(training.known.sum())
@@ -67,7 +96,7 @@ def prepare(
         rows=len(training),
         right=right,
         wrong=wrong,
-        teacher=teaching.teacher_of(registry, plan, champion),
+        teacher=known.teacher,
         hyperparameters=request.hyperparameters,
     )
     plan.admit_data(
@@ -93,14 +122,22 @@ def prepare(
     )
 
 
-def _collected(chosen: Settings, champion: Version, base: Base) -> Collected:
+def _catch_up(chosen: Settings) -> None:
+    """Wait for the auditor; not while it may have to wait for us."""
     store = StoreReader(chosen.store)
     try:
         reading = store()
         if reading is not None and not catching_up.wait(chosen.journal, reading):
             LOG.warning("the auditor lags behind; what it has not taken in is not learnt from")
+    finally:
+        store.close()
+
+
+def _collected(chosen: Settings, champion: Version, base: Base) -> Collected:
+    store = StoreReader(chosen.store)
+    try:
         return collecting.collect(
-            reading,
+            store(),
             champion.ref.name,
             champion.card.spec,
             ImageFolder(chosen.images),

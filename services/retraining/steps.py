@@ -29,7 +29,7 @@ from services.identifiers import identifier
 from services.launchers import Launcher
 from services.recording import Recorder
 from services.references import FIELD
-from services.retraining import bases, comparing, evaluating, files, preparing
+from services.retraining import bases, comparing, evaluating, files, preparing, withdrawing
 from services.retraining.endings import Ending
 from services.retraining.files import Folder
 from services.retraining.rows import ACTIVE, Retraining, Rows
@@ -103,6 +103,7 @@ class Steps:
             self._card(found, champion, Folder(attempt), Folder(exported)),
             now=found.created_at,
         )
+        withdrawing.flag_filed(self.registry, candidate, here, now=self.now())
         self._plan().admit_classifier(_kind(champion), _kind(candidate))
         self._learn(
             retraining_id,
