@@ -5,11 +5,12 @@ limited by a budget, so that a storm of alarms, or someone who provokes them, ca
 will.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from audit.alarms import Alarm, State
+from audit.decided import Kind, Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +70,18 @@ class Decision:
 
     Attributes:
         retrain: Whether to ask for a retraining.
-        reasons: One sentence per reason, never empty.
+        reasons: Never empty.
         alarm_ids: The alarms that the request would answer; empty when waiting.
     """
 
     retrain: bool
-    reasons: tuple[str, ...]
+    reasons: tuple[Reason, ...]
     alarm_ids: tuple[str, ...]
+
+    @property
+    def gist(self) -> frozenset[tuple[Kind, str]]:
+        """The kinds of the reasons and their alarms: what makes two decisions differ."""
+        return gist(self.reasons)
 
 
 def decide(
@@ -105,27 +111,34 @@ def decide(
             alarm_ids=tuple(alarm.alarm_id for alarm in chosen),
         )
     standing = sorted((a for a in alarms if _open(a)), key=lambda alarm: alarm.alarm_id)
+    if not standing:  # whatever else would hinder a request, nobody wants one
+        quiet = Reason("quiet", "no alarm stands unanswered")
+        return Decision(retrain=False, reasons=(quiet,), alarm_ids=())
     reasons = [reason for alarm in standing for reason in _objections(alarm, plan, regions)]
-    return Decision(
-        retrain=False,
-        reasons=(*reasons, *blocking) or ("no alarm stands unanswered",),
-        alarm_ids=(),
-    )
+    return Decision(retrain=False, reasons=(*reasons, *blocking), alarm_ids=())
 
 
-def blocks(plan: Plan, requests: Sequence[PastRequest], now: datetime) -> list[str]:
+def gist(reasons: Iterable[Reason]) -> frozenset[tuple[Kind, str]]:
+    """Return the kinds of reasons and their alarms, without the numbers that change."""
+    return frozenset((each.kind, each.alarm_id) for each in reasons)
+
+
+def blocks(plan: Plan, requests: Sequence[PastRequest], now: datetime) -> list[Reason]:
     """Return why no request may be made at all now; empty if one may."""
     reasons = [
-        f"request {each.request_id} is not settled yet" for each in requests if not each.settled
+        Reason("unsettled", f"request {each.request_id} is not settled yet")
+        for each in requests
+        if not each.settled
     ]
     latest = max((each.requested_at for each in requests), default=None)
     if latest is not None and now < latest + plan.cool_down:
         until = (latest + plan.cool_down).isoformat()
-        reasons.append(f"cooling down until {until}")
+        reasons.append(Reason("cooling", f"cooling down until {until}"))
     recent = sum(now - each.requested_at < plan.budget_window for each in requests)
     if recent >= plan.budget:
         days = plan.budget_window / timedelta(days=1)
-        reasons.append(f"budget spent: {recent} of {plan.budget} requests in {days:g} days")
+        said = f"budget spent: {recent} of {plan.budget} requests in {days:g} days"
+        reasons.append(Reason("spent", said))
     return reasons
 
 
@@ -133,34 +146,32 @@ def _open(alarm: Alarm) -> bool:
     return alarm.state in (State.ALARM, State.ACKNOWLEDGED)
 
 
-def _objections(alarm: Alarm, plan: Plan, regions: Mapping[str, int]) -> list[str]:
+def _objections(alarm: Alarm, plan: Plan, regions: Mapping[str, int]) -> list[Reason]:
     """Return why this alarm does not ask for a retraining yet; empty if it does."""
+    name, reasons = alarm.alarm_id, list[Reason]()
     if not _open(alarm):
-        return [f"alarm {alarm.alarm_id} is {alarm.state}"]
-    reasons = []
+        return [Reason("quiet", f"alarm {name} is {alarm.state}", name)]
     if alarm.series.measure not in plan.measures:
-        reasons.append(
-            f"alarm {alarm.alarm_id}: {alarm.series.measure} informs, it asks for no retraining"
-        )
+        said = f"alarm {name}: {alarm.series.measure} informs, it asks for no retraining"
+        reasons.append(Reason("informs", said, name))
     if plan.needs_acknowledgement and alarm.state is not State.ACKNOWLEDGED:
-        reasons.append(f"alarm {alarm.alarm_id} waits for a person to acknowledge it")
-    if alarm.evidence.observations < plan.minimum_evidence:
-        reasons.append(
-            f"alarm {alarm.alarm_id} rests on {alarm.evidence.observations} of "
-            f"{plan.minimum_evidence} records"
-        )
+        said = f"alarm {name} waits for a person to acknowledge it"
+        reasons.append(Reason("unseen", said, name))
+    observed, least = alarm.evidence.observations, plan.minimum_evidence
+    if observed < least:
+        said = f"alarm {name} rests on {observed} of {least} records"
+        reasons.append(Reason("thin", said, name))
     usable = regions.get(alarm.series.source, 0) if alarm.series.source else sum(regions.values())
-    if usable < plan.minimum_evidence:
-        reasons.append(
-            f"alarm {alarm.alarm_id}: {usable} of {plan.minimum_evidence} records with a region "
-            "to train on"
-        )
+    if usable < least:
+        said = f"alarm {name}: {usable} of {least} records with a region to train on"
+        reasons.append(Reason("untrainable", said, name))
     return reasons
 
 
-def _told(alarm: Alarm) -> str:
+def _told(alarm: Alarm) -> Reason:
     evidence = alarm.evidence
-    return (
+    said = (
         f"alarm {alarm.alarm_id}: {alarm.series}; statistic {evidence.value:.4g} against "
         f"{evidence.threshold:.4g} after {evidence.observations} records"
     )
+    return Reason("ripe", said, alarm.alarm_id)

@@ -84,6 +84,7 @@ AUDIT_VERBS: dict[str, Callable[..., None]] = {
     "verify": auditing.verify,
     "export": auditing.export,
     "erase": auditing.erase,
+    "requests": auditing.requests,
     "shortcuts": suspecting.shortcuts,
 }
 KEYS_VERBS: dict[str, Callable[..., None]] = {

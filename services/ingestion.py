@@ -16,10 +16,11 @@ from typing import Protocol
 import sqlalchemy as sa
 
 from audit import canonical, localisation, policy, records
+from audit.decided import DecisionEvent, Kind
 from audit.errors import JournalError, RecordError, RegionError
 from audit.journal import clearing, reader
 from audit.journal.lines import Place
-from audit.store import erasure, ledger, projections, queries, states, tables
+from audit.store import decisions, erasure, ledger, projections, queries, states, tables
 from audit.store.anchors import AnchorFolder
 from audit.store.ledger import Batch, Ledger
 from audit.watch.watching import DRILL, Watching
@@ -30,6 +31,8 @@ from services.suspecting import Suspecting
 LOG = logging.getLogger("rightly.auditor")
 # Entries of one source in one transaction.
 BATCH = 256
+# The policy found nothing to decide.
+_QUIET: frozenset[tuple[Kind, str]] = frozenset({("quiet", "")})
 # How often the policy looks at standing alarms, and how often content expires.
 DECIDE_EVERY = timedelta(seconds=5)
 EXPIRE_EVERY = timedelta(hours=1)
@@ -103,6 +106,7 @@ class Ingestion:
     _probed: list[tuple[str, str, float]] = field(default_factory=list)
     _places: dict[str, Place] = field(default_factory=dict)
     _decided: datetime | None = None
+    _said: dict[str, frozenset[tuple[Kind, str]]] = field(default_factory=dict)
     _expired: datetime | None = None
 
     def prepare(self, *, now: datetime) -> None:
@@ -117,6 +121,7 @@ class Ingestion:
             self._places = dict(ledger.places(connection))
             self.watching.load(states.load(connection))
             self.drilled = dict(queries.drills(connection))
+            self._said = dict(decisions.gists(connection))
         if self.suspecting is not None:
             self.suspecting.reload(self.ledger)
 
@@ -249,8 +254,19 @@ class Ingestion:
         made = queries.past_requests(batch.connection, event.model)
         others = [each for each in made if each.request_id != event.request_id]
         is_new = seq == queries.request_seq(batch.connection, event.request_id)
-        if is_new and policy.blocks(self.plan, others, event.event_time):
+        blocking = policy.blocks(self.plan, others, event.event_time) if is_new else []
+        if blocking:
             projections.set_request_status(batch.connection, event.request_id, "superseded")
+            batch.append(
+                DecisionEvent(
+                    event_id=self.identify(batch.now),
+                    event_time=event.event_time,
+                    model=event.model,
+                    retrain=False,
+                    reasons=tuple(blocking),
+                    request_id=event.request_id,
+                )
+            )
 
     def _measure(self, batch: Batch, seq: int, event: records.RegionEvent) -> None:
         measure_late(batch, seq, event, self.watching)
@@ -299,11 +315,10 @@ class Ingestion:
                     requests=queries.past_requests(batch.connection, model),
                     now=now,
                 )
-                if decision.retrain:
-                    self._request(batch, model, decision)
+                self._say(batch, model, decision)
                 states.save(batch.connection, self.watching.settle(), seq=batch.head[0])
 
-    def _request(self, batch: Batch, model: str, decision: policy.Decision) -> None:
+    def _request(self, batch: Batch, model: str, decision: policy.Decision) -> str:
         request_id = self.identify(batch.now)
         for number, alarm_id in enumerate(decision.alarm_ids):
             event = records.RequestEvent(
@@ -313,10 +328,29 @@ class Ingestion:
                 model=model,
                 origin="policy",
                 actor="policy",
-                reason="; ".join(decision.reasons),
+                reason="; ".join(map(str, decision.reasons)),
                 alarm_id=alarm_id,
             )
             self._react(batch, batch.append(event).seq, event)
+        return request_id
+
+    def _say(self, batch: Batch, model: str, decision: policy.Decision) -> None:
+        """Write a decision down, with its request, unless the last one said the same."""
+        if not decision.retrain and decision.gist in (_QUIET, self._said.get(model)):
+            return
+        self._said[model] = decision.gist
+        request_id = self._request(batch, model, decision) if decision.retrain else None
+        batch.append(
+            DecisionEvent(
+                event_id=self.identify(batch.now),
+                event_time=batch.now,
+                model=model,
+                retrain=decision.retrain,
+                reasons=decision.reasons,
+                alarm_ids=decision.alarm_ids,
+                request_id=request_id,
+            )
+        )
 
 
 Measure = Callable[[Batch, int, records.RegionEvent], None]

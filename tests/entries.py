@@ -9,6 +9,7 @@ import numpy as np
 
 from audit import records
 from audit.canonical import Packed, packed_shares
+from audit.decided import DecisionEvent, Reason
 from audit.suspicions import Suspected, SuspicionEvent
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -111,6 +112,12 @@ def every_entry() -> list[records.Entry]:
         ),
         records.ErasureRequest(**head(11), actor="ada", subject="patient-1"),
         records.ActionEvent(**head(10), action="access", actor="ada", details={"id": about}),
+        DecisionEvent(
+            **head(14),
+            model="digits",
+            retrain=False,
+            reasons=(Reason("thin", "too little evidence", identifier(6)),),
+        ),
         SuspicionEvent(
             **head(20),
             model="digits",

@@ -12,7 +12,8 @@ from sqlalchemy.engine import Connection
 from audit import agreement, canonical, records
 from audit.agreement import Reading
 from audit.canonical import moment
-from audit.store import suspicions, tables, tallies
+from audit.decided import DecisionEvent
+from audit.store import decisions, suspicions, tables, tallies
 from audit.store.tallies import Value
 from audit.suspicions import SuspicionEvent
 
@@ -288,6 +289,7 @@ _LATER: dict[type, Callable[[Connection, int, Any], None]] = {
     records.ActionEvent: _action,
     records.ErasureRequest: _erasure,
     SuspicionEvent: suspicions.project,
+    DecisionEvent: decisions.project,
 }
 
 

@@ -46,6 +46,42 @@ def status(*, json: Json = False) -> None:
         terminal.say(f"{row['state']}: {where}, {scope}, since {row['raised_at']}")
 
 
+def requests(
+    model: Annotated[str | None, typer.Argument(help="Default: the default model.")] = None,
+    *,
+    json: Json = False,
+) -> None:
+    """Show which retrainings were asked for, and why none is asked for now."""
+    from audit.store import decisions
+
+    chosen = settings.load()
+    name = model or chosen.default_model
+    with store(chosen).connected() as connection:
+        asked = decisions.requests(connection, name)
+        latest = decisions.decided(connection, name, limit=1)
+    if json:
+        decided = [
+            {"at": event.event_time.isoformat(), "retrain": event.retrain}
+            | {"reasons": [str(each) for each in event.reasons]}
+            for _, event in latest
+        ]
+        rows = [dict(row._mapping) for row, _ in asked]  # noqa: SLF001 - its public name
+        terminal.print_json({"requests": rows, "latest": decided})
+        return
+    for row, decision in asked:
+        terminal.say(f"{row.opened_at} {row.status}: by {row.origin}, {row.reason}")
+        if decision is not None and not decision.retrain:
+            for each in decision.reasons:
+                terminal.say(f"  refused: {each}")
+    if not asked:
+        terminal.say(f"no retraining of {name} was asked for by policy or alert")
+    for _, event in latest:
+        if not event.retrain:
+            terminal.say(f"at {event.event_time.isoformat()} the policy waited")
+            for each in event.reasons:
+                terminal.say(f"  {each}")
+
+
 def verify(*, json: Json = False) -> None:
     """Check the whole audit trail for changes behind its back; exit status 1 if there are any."""
     from audit.store import verification

@@ -39,7 +39,7 @@ def test_a_raised_alarm_with_evidence_asks_for_a_retraining() -> None:
 
     assert decision.retrain
     assert ("a1", "a2") == decision.alarm_ids
-    assert "digits/3: flip low (class 7, region by client)" in decision.reasons[0]
+    assert "digits/3: flip low (class 7, region by client)" in decision.reasons[0].text
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_it_waits_and_says_why(found, changes, said) -> None:
 
     assert not decision.retrain
     assert decision.alarm_ids == ()
-    assert any(said in reason for reason in decision.reasons)
+    assert any(said in reason.text for reason in decision.reasons)
 
 
 def test_an_acknowledged_alarm_may_ask_where_a_person_is_needed() -> None:

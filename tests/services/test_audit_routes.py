@@ -458,3 +458,10 @@ def test_a_distribution_counts_every_value_once(running: Running) -> None:
     assert np.histogram(values, found["edges"])[0].tolist() == version["counts"]
     assert len(values) == version["observations"]
     assert np.mean(values) == pytest.approx(version["mean"]["value"], abs=1e-8)
+
+
+def test_requests_and_decisions_are_paged_and_refuse_foreign_cursors(running: Running) -> None:
+    for path in ("/v1/requests", f"/v1/models/{MODEL}/audit/decisions"):
+        found = running.client.get(path)
+        assert {"items": [], "next": None} == found.json()
+        assert 422 == running.client.get(path, params={"cursor": "x"}).status_code
