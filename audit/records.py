@@ -390,6 +390,8 @@ class ActionEvent:
         "rollback",
         "config_change",
         "access",
+        "verification",
+        "export",
         "drill",
         "suspicion_search",
         "suspicion_verdict",

@@ -25,6 +25,7 @@ from services.routes import (
     charts,
     decisions,
     erasures,
+    exports,
     operations,
     predictions,
     readings,
@@ -55,6 +56,7 @@ ROUTERS: Sequence[APIRouter] = (
     erasures.router,
     retrainings.router,
     runs.router,
+    exports.router,
     operations.router,
     *pages.ROUTERS,
 )

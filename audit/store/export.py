@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from audit import canonical
 from audit.canonical import moment
-from audit.errors import StoreError
+from audit.errors import StoreError, UnknownRecordError
 from audit.store import chain, tables
 from audit.store.anchors import Anchor
 
@@ -64,7 +64,8 @@ def export(
         now: Goes into the manifest.
 
     Raises:
-        StoreError: If the file exists or the span holds no event.
+        StoreError: If the file exists.
+        UnknownRecordError: If the span holds no event.
     """
     if path.exists():
         raise StoreError(f"{path} exists")
@@ -89,7 +90,7 @@ def _span(
         wanted = wanted.where(table.c.ingested_at < moment(until))
     first, last = connection.execute(wanted).one()
     if first is None:
-        raise StoreError("no event was ingested in that span")
+        raise UnknownRecordError("no event was ingested in that span")
     return first, last
 
 

@@ -5,7 +5,7 @@ outside the database) and the anchors (where the chain stood, kept outside). The
 compared with the payloads that they come from.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -21,6 +21,8 @@ from audit.store.anchors import Anchor
 
 # More findings than this add nothing to what has to be done.
 ENOUGH = 100
+# Events between two reports of progress.
+REPORTED = 1000
 
 
 class Tampering(StrEnum):
@@ -94,13 +96,20 @@ class _Walk:
             self.findings.append(Finding(tampering, seq, detail))
 
 
-def verify(engine: Engine, *, key: bytes, anchors: Sequence[Anchor]) -> Verification:
+def verify(
+    engine: Engine,
+    *,
+    key: bytes,
+    anchors: Sequence[Anchor],
+    report: Callable[[int], None] | None = None,
+) -> Verification:
     """Check a whole store.
 
     Args:
         engine: As opened by `connections.open_reader`.
         key: The chain key of this installation.
         anchors: From `AnchorFolder.read`, of this store.
+        report: Told now and then how many events have been checked.
 
     Returns:
         What was checked and what was found.
@@ -113,6 +122,8 @@ def verify(engine: Engine, *, key: bytes, anchors: Sequence[Anchor]) -> Verifica
         for row in _rows(connection):
             _check_event(walk, row)
             _check_payload(walk, row)
+            if report is not None and walk.events % REPORTED == 0:
+                report(walk.events)
         _check_erasures(walk)
         _check_strays(walk, connection)
         _check_end(walk, connection, anchors)

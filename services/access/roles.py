@@ -61,6 +61,7 @@ ROLES: Mapping[str, Role] = {
     "GET /v1/erasures/{event_id}": Role.ADMIN,
     "GET /v1/alarms": Role.VIEWER,
     "POST /v1/alarms/{alarm_id}/acknowledgement": Role.REVIEWER,
+    "GET /v1/audit/export.zip": Role.APPROVER,
     "POST /v1/webhooks/alertmanager": Role.ANYONE,  # has a token of its own
     # Retrainings.
     "GET /v1/retrainings": Role.VIEWER,
@@ -89,6 +90,10 @@ ROLES: Mapping[str, Role] = {
     "GET /alarms": Role.VIEWER,
     "GET /runs": Role.VIEWER,
     "GET /runs/{retraining_id}": Role.VIEWER,
+    "GET /trail": Role.VIEWER,
+    "GET /trail/{event_id}": Role.VIEWER,
+    "GET /trail/verification": Role.VIEWER,
+    "POST /trail/verification": Role.REVIEWER,
     "GET /docs": Role.VIEWER,
     "GET /assets/{name}": Role.ANYONE,
     "GET /sign-in": Role.ANYONE,

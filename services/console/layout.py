@@ -29,6 +29,7 @@ PLACES = (
     ("Review", "/review"),
     ("Alarms", "/alarms"),
     ("Runs", "/runs"),
+    ("Audit trail", "/trail"),
     ("API", "/docs"),
 )
 EXPLAINERS = {

@@ -9,11 +9,13 @@ from services.console import (
     assets,
     model,
     overview,
+    record,
     reference,
     review,
     run,
     runs,
     signing_in,
+    trail,
     trying,
 )
 
@@ -26,6 +28,8 @@ ROUTERS: Sequence[APIRouter] = (
     runs.router,
     run.router,
     reference.router,
+    trail.router,
+    record.router,
     assets.router,
     signing_in.router,
 )

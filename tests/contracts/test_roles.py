@@ -56,6 +56,8 @@ def test_what_is_open_besides_is_known_by_name() -> None:
         "GET /readyz",
         "GET /assets/{name}",
         "GET /sign-in",
+        "GET /sign-in/provider",
+        "GET /sign-in/callback",
     }
 
 
