@@ -52,6 +52,8 @@ ROLES: Mapping[str, Role] = {
     "GET /v1/models/{model}/audit/agreement": Role.VIEWER,
     "GET /v1/models/{model}/audit/distribution": Role.VIEWER,
     "GET /v1/models/{model}/audit/evidence": Role.VIEWER,
+    "GET /v1/models/{model}/audit/decisions": Role.VIEWER,
+    "GET /v1/requests": Role.VIEWER,
     "GET /v1/models/{model}/audit/watches": Role.VIEWER,
     "GET /v1/models/{model}/suspected-shortcuts": Role.VIEWER,
     "POST /v1/models/{model}/suspected-shortcuts/searches": Role.REVIEWER,
