@@ -25,7 +25,7 @@ from audit.watch.watching import series_key
 
 Bucket: TypeAlias = Literal["hour", "day", "month"]
 # How much of an hour's name names the bucket, and what completes it to a moment; finest first.
-_BUCKETS: Mapping[Bucket, tuple[int, str]] = {
+BUCKETS: Mapping[Bucket, tuple[int, str]] = {
     "hour": (13, ":00:00.000000Z"),
     "day": (10, "T00:00:00.000000Z"),
     "month": (7, "-01T00:00:00.000000Z"),
@@ -137,7 +137,7 @@ def windows(
     Returns:
         The buckets that were taken, and what is in them; of months the latest.
     """
-    order = [*_BUCKETS]
+    order = [*BUCKETS]
     for each in order[order.index(bucket) :]:
         found = _windows(connection, wanted, each, most + 1)
         if len(found) <= most:
@@ -188,7 +188,7 @@ def _windows(
     connection: Connection, wanted: Selection, bucket: Bucket, limit: int
 ) -> Sequence[Window]:
     table = tables.hours
-    length, rest = _BUCKETS[bucket]
+    length, rest = BUCKETS[bucket]
     start = sa.func.substr(table.c.hour, 1, length).label("start")
     summed = sa.select(start, *_sums(table)).where(*_named(table, wanted))
     if wanted.since is not None:
@@ -196,7 +196,7 @@ def _windows(
     if wanted.until is not None:
         # The name of an hour sorts before every moment within it, and after the hour's before.
         end = moment(wanted.until)
-        summed = summed.where(table.c.hour < end.removesuffix(_BUCKETS["hour"][1]))
+        summed = summed.where(table.c.hour < end.removesuffix(BUCKETS["hour"][1]))
     latest = summed.group_by(start).order_by(start.desc()).limit(limit)
     rows: Sequence[Any] = connection.execute(latest).all()
     return [

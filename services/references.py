@@ -70,6 +70,31 @@ class CardReferences:
         return self._versions[key]
 
 
+def class_counts(version: Version) -> dict[str, float] | None:
+    """Return how often each class was decided on the reference set; None where the card is silent.
+
+    The card names classes with at least 30 answers; the rest of the set is shared out evenly among
+    the others.
+    """
+    stated = version.card.fields.measures.get(FIELD)
+    by_class = stated.get("confidence") if isinstance(stated, dict) else None
+    if not isinstance(by_class, dict) or (total := _observations(by_class.get(""))) is None:
+        return None
+    found = {label: _observations(by_class.get(label)) for label in version.card.spec.classes}
+    unnamed = [label for label, count in found.items() if count is None]
+    rest = max(0, total - sum(count for count in found.values() if count is not None))
+    share = rest / len(unnamed) if unnamed else 0.0
+    return {label: share if count is None else float(count) for label, count in found.items()}
+
+
+def _observations(numbers: object) -> int | None:
+    match numbers:
+        case [_, _, int() as observations] if observations >= 0:
+            return observations
+        case _:
+            return None
+
+
 def _reference(numbers: object) -> Reference | None:
     match numbers:
         case [float() | int() as mean, float() | int() as deviation, int() as observations]:

@@ -55,6 +55,7 @@ ROLES: Mapping[str, Role] = {
     "GET /v1/models/{model}/audit/decisions": Role.VIEWER,
     "GET /v1/requests": Role.VIEWER,
     "GET /v1/models/{model}/audit/watches": Role.VIEWER,
+    "GET /v1/models/{model}/audit/class-mix": Role.VIEWER,
     "GET /v1/models/{model}/suspected-shortcuts": Role.VIEWER,
     "POST /v1/models/{model}/suspected-shortcuts/searches": Role.REVIEWER,
     "GET /v1/models/{model}/suspected-shortcuts/{suspicion_id}": Role.VIEWER,
