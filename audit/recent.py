@@ -344,8 +344,14 @@ def _trends(values: Sequence[Any]) -> dict[str, Trend]:
 
 
 def estimate(sample: np.ndarray[Any, Any]) -> Estimate:
-    """Return the mean of values in [0, 1] with a normal interval, cut at 0 and 1."""
+    """Return the mean of values in [0, 1] with an interval.
+
+    Wilson's where every value is 0 or 1, which does not collapse where all are equal; else a
+    normal one, cut at 0 and 1.
+    """
     mean, count = float(sample.mean()), len(sample)
+    if np.isin(sample, (0.0, 1.0)).all():
+        return intervals.wilson(float(sample.sum()), count, level=LEVEL)
     error = float(sample.std(ddof=1)) / math.sqrt(count) if count > 1 else 1.0
     found = intervals.normal(mean, error, count, level=LEVEL)
     return Estimate(mean, max(0.0, found.low), min(1.0, found.high), count, LEVEL)

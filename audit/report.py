@@ -19,6 +19,8 @@ from audit.canonical import moment
 from audit.intervals import Estimate
 from audit.store import tables
 
+_EXACT = 1e-12  # below this, two means of the same values are equal
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -210,9 +212,15 @@ def _count(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
 
 
 def _estimate(row: Any, level: float) -> Estimate:  # noqa: ANN401 - a row of `_moments`
-    """The mean with a normal interval; all that can be said of one value is that it lies in it."""
-    mean, count = float(row.mean), int(row.n)
+    """The mean with an interval: Wilson's of a share of flips, else a normal one.
+
+    All that can be said of one value that is no flip is that it lies in it.
+    """
+    mean, square, count = float(row.mean), float(row.square), int(row.n)
+    flips = row.name.endswith("flip") and abs(square - mean) < _EXACT  # x² = x: 0 or 1
+    if flips:
+        return intervals.wilson(round(mean * count), count, level=level)
     if count < 2:  # noqa: PLR2004 - no spread
         return Estimate(mean, -math.inf, math.inf, count, level)
-    spread = max(0.0, float(row.square) - mean * mean) * count / (count - 1)
+    spread = max(0.0, square - mean * mean) * count / (count - 1)
     return intervals.normal(mean, math.sqrt(spread / count), count, level=level)

@@ -1,5 +1,6 @@
 """The newest answers at a glance, against loops over the same records."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -7,7 +8,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from audit import recent, records
+from audit import intervals, recent, records
 from tests import entries, stores
 
 NOW = entries.START + timedelta(days=1)
@@ -134,3 +135,26 @@ def test_what_probes_found_is_shown(store, answers) -> None:
 
     found = seen(store).trends[recent.RELIANCE]
     assert (0.375, 4, None) == (found.estimate.value, found.estimate.observations, found.chance)
+
+
+def test_shares_of_few_do_not_collapse_to_certainty() -> None:
+    found = recent.estimate(np.array([0.0, 0.0, 0.0]))
+
+    assert (0.0, 0.0) == (found.value, found.low)
+    assert found.high > 0.5
+    assert intervals.wilson(1, 3) == recent.estimate(np.array([1.0, 0.0, 0.0]))
+
+
+def test_decided_classes_are_counted(store, answers) -> None:
+    """As a loop over the same answers counts them."""
+    store.add(
+        records.LabelEvent(entries.identifier(9001), NOW, answers[0].prediction_id, "0", "a")
+    )
+    expected = Counter(each.decided.label for each in answers)
+    with store.ledger.engine.begin() as connection:
+        found = recent.decided(connection, NAME, None, "")
+
+    assert expected == {each.label: each.answers for each in found}
+    assert 1.0 == pytest.approx(sum(each.share for each in found))
+    assert sorted(expected, key=int) == [each.label for each in found]
+    assert [answers[0].decided.label] == [each.label for each in found if each.right]

@@ -43,12 +43,12 @@ export function axis() {
   return { stroke: ink("soft"), grid: { stroke: ink("line"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
 }
 
-/** Options of a chart whose horizontal axis is time in UTC. */
-export function overTime(labels) {
+/** Options of a chart whose horizontal axis is time in UTC; `splits` says where the other has ticks. */
+export function overTime(labels, splits) {
   const dated = (_, all, __, ___, step) => all.map((stamp) => moment(stamp, step));
   return {
     tzDate: (stamp) => uPlot.tzDate(new Date(stamp * 1000), "Etc/UTC"),
-    axes: [{ ...axis(), grid: { show: false }, values: dated, space: 60 }, { ...axis(), size: 44, values: labels }],
+    axes: [{ ...axis(), grid: { show: false }, values: dated, space: 60 }, { ...axis(), size: 44, values: labels, ...(splits ? { splits, filter: (_, all) => all } : {}) }],
   };
 }
 

@@ -1,4 +1,5 @@
 // "Try it": one image, one or two versions, the evidence of each drawn over what it saw.
+import { bar, percent } from "./bars.js";
 import { compose, drawScale, layer, outline, picture, whileHeld } from "./heat.js";
 import { send } from "./send.js";
 
@@ -112,25 +113,6 @@ function article(each) {
   return made;
 }
 
-function bar({ label, probability }, explained) {
-  const row = document.createElement("tr");
-  const name = document.createElement("th");
-  name.scope = "row";
-  name.textContent = label;
-  const meter = document.createElement("td");
-  const fill = document.createElement("span");
-  fill.className = "fill";
-  fill.style.width = `${100 * probability}%`;
-  meter.className = "track";
-  meter.append(fill);
-  const number = document.createElement("td");
-  number.className = "number";
-  number.textContent = percent(probability);
-  row.append(name, meter, number);
-  if (explained) row.className = "explained";
-  return row;
-}
-
 function finding({ audit, explanation }) {
   const [rows, columns] = explanation.shape;
   const about = rows * columns > 1 ? `Evidence for ${explanation.target.label}.` : `The heatmap has a single cell: it says nothing about where the evidence for ${explanation.target.label} lies.`;
@@ -145,10 +127,6 @@ function redraw() {
   for (const { canvas, image, heat, border: edge } of state.shown) {
     compose(canvas, { image, heat, opacity, border: outlined ? edge : null });
   }
-}
-
-function percent(value) {
-  return `${(100 * value).toFixed(1)} %`;
 }
 
 function say(text, wrong = false) {

@@ -55,7 +55,7 @@ function show({ watch, points, marks, bands }) {
   const { threshold } = watch.evidence;
   charts.evidence.show(
     {
-      ...options("e-value", moves, flags, (_, all) => all.map(power)),
+      ...options("e-value", moves, flags, (_, all) => all.map(power), powers),
       scales: { y: { distr: 3, range: (_, low, high) => [LEAST, Math.max(high, threshold) * 3] } },
     },
     [times, points.map((each) => Math.max(LEAST, each.peak)), times.map(() => threshold)],
@@ -72,10 +72,10 @@ function show({ watch, points, marks, bands }) {
   );
 }
 
-function options(name, moves, flags, labels) {
+function options(name, moves, flags, labels, splits) {
   const number = (_, value) => (value === null ? "–" : write(value));
   return {
-    ...overTime(labels),
+    ...overTime(labels, splits),
     series: [
       { value: "{YYYY}-{MM}-{DD} {HH}:{mm}" },
       { label: name, stroke: ink("accent"), width: 2, points: { show: false }, value: number },
@@ -85,10 +85,19 @@ function options(name, moves, flags, labels) {
   };
 }
 
-/** Powers of ten as people write them; what lies between is left to the grid. */
+/** Powers of ten between two numbers, six at the most. */
+function powers(_, __, low, high) {
+  const [first, last] = [Math.ceil(Math.log10(low)), Math.floor(Math.log10(high))];
+  const step = Math.ceil((last - first + 1) / 6);
+  const found = [];
+  for (let exponent = Math.ceil(first / step) * step; exponent <= last; exponent += step) found.push(10 ** exponent);
+  return found;
+}
+
+/** A power of ten as people write it. */
 function power(value) {
-  const exponent = Math.log10(value);
-  return Number.isInteger(exponent) ? (exponent >= 4 ? `10${superscript(exponent)}` : String(value)) : "";
+  const exponent = Math.round(Math.log10(value));
+  return exponent >= 4 ? `10${superscript(exponent)}` : String(value);
 }
 
 function superscript(number) {
