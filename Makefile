@@ -10,7 +10,7 @@ DEV_STAMP := $(VENV)/.installed-$(RUNTIME)-dev
 export BENTOML_DO_NOT_TRACK := True
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev up serve demo check fix test bench bento image clean
+.PHONY: help install dev up serve demo tour check fix test bench bento image clean
 
 help: ## List the verbs
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*?## "}; {printf "  make %-8s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ serve: $(STAMP) ## Serve the registry as it is, without the default model
 
 demo: $(STAMP) ## Show the whole loop: shortcut, alarm, retraining, promotion under load
 	OMP_NUM_THREADS=1 $(BIN)/python -m services.demo
+
+tour: $(STAMP) ## Serve a model whose alarm stands, to review, retrain and promote in the browser
+	OMP_NUM_THREADS=1 $(BIN)/python -m services.tour
 
 check: $(DEV_STAMP) ## Format, lint, types and import contracts
 	$(BIN)/ruff format --check .

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from audit import policy
 from audit.errors import AuditError
 from audit.store import connections, erasure
 from audit.store.anchors import AnchorFolder
@@ -86,6 +87,7 @@ def connect(chosen: Settings, ledger: Ledger) -> Ingestion:
         prober=ServedProber(registry, chosen.probe_share, identifier),
         segmenter=ServedSegmenter(chosen.registry, chosen.segment_share, identifier),
         suspecting=Suspecting(identifier, chosen.suspect_every, chosen.suspect_answers),
+        plan=policy.Plan(budget=chosen.policy_requests),
         retention=_retention(chosen),
         forget=Withdrawal(
             chosen.retrainings, registry, recording.secret_key(chosen.chain_key), clock.now

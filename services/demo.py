@@ -44,11 +44,11 @@ def main() -> int:
     """Run the story; return 0 where it ended with a promotion and no failed request."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="rightly-demo-") as home:
-        chosen = Settings(home=Path(home), port=_free_port(), audit_port=0, device="cpu")
+        chosen = Settings(home=Path(home), port=free_port(), audit_port=0, device="cpu")
         with terminal.progress() as report:
             embedded.ensure_default(Registry(chosen.registry), now=clock.now(), progress=report)
         tests = generators.coloured_corner_decoy(digits.five_thousand_digits()).tests
-        with _server(chosen) as client:
+        with server(chosen) as client:
             good = _story(client, tests)
     terminal.say(f"{(time.monotonic() - began) / 60:.1f} minutes in all")
     return 0 if good else 1
@@ -57,9 +57,9 @@ def main() -> int:
 def _story(client: httpx.Client, tests: Mapping[str, ImageSet]) -> bool:
     before = {}
     for cue, told in _CUES.items():
-        before[cue] = _replay(client, tests[cue])
+        before[cue] = replay(client, tests[cue])
         terminal.say(f"version 1, the cue {told}: {before[cue]:.1%} of {_IMAGES} right")
-    _show_audit(client)
+    show_alarms(client)
     asked = _post(client, "/v1/retrainings", {
         "model": _MODEL, "actor": "demo", "hyperparameters": {"epochs": _EPOCHS},
         "reason": "the answers follow the corner, not the digit",
@@ -74,7 +74,7 @@ def _story(client: httpx.Client, tests: Mapping[str, ImageSet]) -> bool:
     terminal.say(f"{found['status']}: {found['outcome']}")
     if found["status"] != "promoted" or not seen:
         return False
-    after = {cue: _replay(client, tests[cue]) for cue in _CUES}
+    after = {cue: replay(client, tests[cue]) for cue in _CUES}
     _table(before, after, found["measured"])
     terminal.say(
         f"{minutes:.1f} minutes from request to promotion; {load.answered} requests meanwhile, "
@@ -86,9 +86,9 @@ def _story(client: httpx.Client, tests: Mapping[str, ImageSet]) -> bool:
     return load.failed == 0 and champion == found["candidate"]
 
 
-def _show_audit(client: httpx.Client) -> None:
-    """Wait for the alarm, and show what it rests on."""
-    end = time.monotonic() + _WAIT_SECONDS
+def show_alarms(client: httpx.Client, seconds: float = _WAIT_SECONDS) -> bool:
+    """Wait for the alarm, and show what it rests on; return whether it came."""
+    end = time.monotonic() + seconds
     alarms: list[dict[str, Any]] = []
     while not alarms and time.monotonic() < end:
         time.sleep(1.0)
@@ -96,7 +96,7 @@ def _show_audit(client: httpx.Client) -> None:
         alarms = answer.json()["items"] if answer.is_success else []
     terminal.say("")
     if not alarms:
-        terminal.say(f"no alarm within {_WAIT_SECONDS:g} seconds")
+        terminal.say(f"no alarm within {seconds:g} seconds")
     shown = terminal.table("alarms", "measure", "class", "side", "statistic", "limit", "answers")
     for each in alarms:
         evidence = each["evidence"]
@@ -106,9 +106,10 @@ def _show_audit(client: httpx.Client) -> None:
         )  # fmt: skip
     if alarms:
         terminal.console.print(shown)
+    return bool(alarms)
 
 
-def _replay(client: httpx.Client, rows: ImageSet) -> float:
+def replay(client: httpx.Client, rows: ImageSet) -> float:
     """Ask about rows with their regions, as a client would; return the share of right answers."""
     relevant, _ = rows.masks(np.arange(len(rows)))
     right = 0
@@ -211,8 +212,8 @@ class _Load:
 
 
 @contextmanager
-def _server(chosen: Settings) -> Iterator[httpx.Client]:
-    """Run `rightly serve`: gateway, auditor and runner."""
+def server(chosen: Settings) -> Iterator[httpx.Client]:
+    """Run `rightly serve` for a block: gateway, auditor and runner."""
     log = chosen.home / "serve.log"
     with log.open("wb") as sink:
         process = subprocess.Popen(
@@ -255,7 +256,8 @@ def _png(image: "np.ndarray[Any, np.dtype[np.uint8]]") -> str:
     return base64.b64encode(png.compressed(image)).decode()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

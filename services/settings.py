@@ -148,6 +148,9 @@ class Settings(BaseModel):
     on request."""
     suspect_answers: int = Field(default=400, ge=20, le=2000)
     """The latest answers of a class that are grouped."""
+    policy_requests: int = Field(default=4, ge=0, le=10_000)
+    """Retrainings of a model within 30 days beyond which alarms and webhooks ask for none; 0: only
+    people ask."""
     runner: bool = True
     """Whether `rightly serve` and `up` start the runner of retrainings beside the gateway, where
     what training needs is installed."""

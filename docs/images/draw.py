@@ -1,6 +1,8 @@
 """Draw the pictures of the console in this folder.
 
-    python docs/images/draw.py [FOLDER]   # FOLDER keeps the staged installation for the next time
+    python docs/images/draw.py [FOLDER [PAGE …]]
+
+FOLDER keeps the staged installation for the next time; without PAGE every page is drawn.
 
 Stages an installation (`staging.py`), serves it, and takes every page in light and dark, at 1280
 and 390 pixels, in Chromium.
@@ -65,12 +67,63 @@ def alarms(page: Any) -> None:  # noqa: ANN401
     page.locator("article.alarm").first.wait_for()
 
 
+def runs(page: Any) -> None:  # noqa: ANN401
+    """Every retraining."""
+    page.locator("table.runs").wait_for()
+
+
+def run(page: Any) -> None:  # noqa: ANN401
+    """One that waits for approval, from its top."""
+    page.goto(page.url.removesuffix("/runs") + _run(page))
+    page.locator("#losses canvas").wait_for()
+
+
+def gate(page: Any) -> None:  # noqa: ANN401
+    """Its verdict."""
+    run(page)
+    _scroll(page, "h2#gate")
+
+
+def pairs(page: Any) -> None:  # noqa: ANN401
+    """Before and after, on the same images."""
+    run(page)
+    for each in page.locator("figure[data-pair]").all():
+        each.scroll_into_view_if_needed()
+    page.locator("figure[data-pair]:not([data-drawn])").first.wait_for(state="detached")
+    _scroll(page, "h2#pairs")
+
+
+def approval(page: Any) -> None:  # noqa: ANN401
+    """The question before the decision."""
+    run(page)
+    page.get_by_role("button", name="Approve…").click()
+    page.locator("dialog[open]").get_by_label("Your name").fill("ada")
+
+
+def _run(page: Any) -> str:  # noqa: ANN401
+    """Return the address of the run that waits for approval."""
+    row = page.locator("table.runs tr", has_text="waits for approval")
+    return str(row.locator("th a").first.get_attribute("href"))
+
+
+def _scroll(page: Any, selector: str) -> None:  # noqa: ANN401
+    """Let an element stand a little below the upper edge."""
+    page.locator(selector).evaluate(
+        "node => scrollTo(0, node.getBoundingClientRect().top + scrollY - 24)"
+    )
+
+
 PAGES = {
     "overview": ("/", overview),
     "try": ("/try?version=1&beside=2", trial),
     "model": ("/models/digits", model),
     "review": ("/review?model=digits", review),
     "alarms": ("/alarms", alarms),
+    "runs": ("/runs", runs),
+    "run": ("/runs", run),
+    "gate": ("/runs", gate),
+    "pairs": ("/runs", pairs),
+    "approval": ("/runs", approval),
 }
 
 
@@ -78,13 +131,16 @@ def main() -> None:
     """Stage, serve, draw."""
     with tempfile.TemporaryDirectory() as scratch:
         home = Path(sys.argv[1] if len(sys.argv) > 1 else scratch).absolute()
-        chosen = staging.stage(home)
-        registry = Registry(chosen.registry)
+        staged = staging.stage(home)
+        registry = Registry(staged.registry)
         with (
-            served.serve(home, registry, default_model="digits") as server,
+            served.serve(
+                home, registry, default_model="digits", change_control=staged.change_control
+            ) as server,
             browser.browser() as b,
         ):
-            for name, (path, arrange) in PAGES.items():
+            chosen = sys.argv[2:] or list(PAGES)
+            for name, (path, arrange) in ((each, PAGES[each]) for each in chosen):
                 for scheme in SCHEMES:
                     for width in WIDTHS:
                         picture = _taken(b, server.url + path, arrange, scheme, width)
@@ -101,7 +157,8 @@ def _taken(running: Any, url: str, arrange: Any, scheme: str, width: int) -> byt
     arrange(page)
     page.wait_for_load_state("networkidle")
     page.wait_for_timeout(500)
-    picture = page.screenshot(full_page=width == min(WIDTHS), animations="disabled")
+    whole = width == min(WIDTHS) and not page.evaluate("scrollY")
+    picture = page.screenshot(full_page=whole, animations="disabled")
     context.close()
     return bytes(picture)
 

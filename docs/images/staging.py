@@ -1,4 +1,4 @@
-"""An installation to look at: two versions of the digits model and two weeks of real answers.
+"""An installation to look at: two weeks of real answers, and two retrainings of the digits model.
 
 Every number is computed: the classifiers are trained, the answers and heatmaps are theirs, the
 auditor measures and watches as always. Only the moments of the answers are made up.
@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import retraining  # beside this file
 import torch
 
 from audit import records
@@ -32,6 +33,7 @@ from services.answering import measured
 from services.identifiers import identifier
 from services.recording import AnsweredRegion, AnswerEntry, Recorder
 from services.references import FIELD
+from services.retraining.rows import Approval, Request
 from services.settings import Settings
 
 DAYS = 14
@@ -39,53 +41,57 @@ PER_DAY = 320
 # The day on which a new camera begins to leave its coloured mark, and that of the repair.
 MARKED_FROM, REPAIRED_FROM = 5, 11
 WITH_REGION = 0.75  # share of the answers
+REPAIR = Request(
+    embedded.NAME,
+    "auto",
+    "the answers follow the mark of the new camera, not the digit",
+    "ben",
+    hyperparameters={"epochs": 10},
+)
+AGAIN = Request(
+    embedded.NAME,
+    "auto",
+    "regions of two more weeks",
+    "ada",
+    hyperparameters={"epochs": 10, "seed": 1},
+)
 
 
 def stage(home: Path) -> Settings:
     """Fill `home`, unless it is filled, and return its settings."""
-    chosen = Settings(home=home, device="cpu", threads=1)
+    chosen = Settings(home=home, device="cpu", threads=1, change_control=retraining.plan(home))
     if (home / "staged").exists():
         return chosen
     end = clock.now()
     start = (end - timedelta(days=DAYS - 1)).replace(hour=0, minute=5)
     task = generators.coloured_corner_decoy(digits.five_thousand_digits(seed=0), seed=0)
     registry = Registry(chosen.registry)
-    first = _file(registry, task, "erm", "Learnt from the labels alone.", start)
+    first = _file(registry, task, start)
     reason = "the first version"
     registry.promote(embedded.NAME, first.version, reason=reason, actor="ada", now=start)
-    note = "Learnt with a penalty on evidence outside the digit."
-    now = start + timedelta(days=REPAIRED_FROM - 1)
-    repaired = _file(registry, task, "gradcam_penalty", note, now, parent=first.digest)
     recorder = recording.open_recorder(
         chosen.journal,
         source=identifier(end),
         key=recording.secret_key(chosen.home / "image.key"),
         durability="os",
     )
-    _answer(registry, task, recorder, (start, end), repaired.version)
+    _answer(chosen, task, recorder, (start, end))
     recorder.close()
     _audit(chosen, end)
+    retraining.run(chosen, AGAIN, end - timedelta(minutes=25), approval=None)
     (home / "staged").touch()
     return chosen
 
 
-def _file(
-    registry: Registry,
-    task: Task,
-    name: str,
-    note: str,
-    now: datetime,
-    *,
-    parent: str | None = None,
-) -> ModelRef:
-    """Train a version, measure it, and file it with its samples."""
+def _file(registry: Registry, task: Task, now: datetime) -> ModelRef:
+    """Train the first version, measure it, and file it with its samples."""
     config = TrainingConfig(
         epochs=8, batch_size=64, learning_rate=2e-3, schedule="cosine", criterion="last", seed=0
     )
     spec = architectures.default_spec("small_cnn", task.training.classes, height=28, width=28)
     torch.manual_seed(0)
     classifier = architectures.build(spec)
-    trainer.train(classifier, objective(name), task.training, task.validation, config)
+    trainer.train(classifier, objective("erm"), task.training, task.validation, config)
     measures = {
         f"accuracy_{cue}_cue": round(scores.accuracies(classifier, rows)["accuracy"], 4)
         for cue, rows in task.tests.items()
@@ -108,32 +114,34 @@ def _file(
         fields = CardFields(
             measures=measures | {FIELD: baselines.measure(folder, clean.images, known)},
             lineage=Lineage(
-                parent=parent,
                 dataset=task.training.digest,
-                recipe={"objective": name, "task": task.name, **asdict(config)},
+                recipe={"objective": "erm", "task": task.name, **asdict(config)},
                 seeds=(0,),
             ),
             parity=parity.to_mapping(),
-            note=note,
+            note="Learnt from the labels alone.",
         )
         return registry.add(embedded.NAME, folder, fields, now=now).ref
 
 
 def _answer(
-    registry: Registry,
+    chosen: Settings,
     task: Task,
     recorder: Recorder,
     between: tuple[datetime, datetime],
-    repaired: int,
 ) -> None:
-    """Answer two weeks of images, and promote the repaired version when its day comes."""
+    """Answer two weeks of images, and retrain when the day comes."""
     rng = np.random.default_rng(7)
+    registry = Registry(chosen.registry)
     sessions: dict[int, Session] = {}
     for number, now in _moments(*between, rng):
         champion = registry.champion(embedded.NAME)
-        if number // PER_DAY == REPAIRED_FROM and champion.ref.version != repaired:
-            reason = "looks at the digit, not at the mark of the new camera"
-            registry.promote(embedded.NAME, repaired, reason=reason, actor="ada", now=now)
+        if number // PER_DAY == REPAIRED_FROM and champion.ref.version == 1:
+            _audit(chosen, now)
+            said = Approval(
+                "ada", approved=True, reason="looks at the digit, not at the mark", at=now
+            )
+            retraining.run(chosen, REPAIR, now - timedelta(minutes=40), approval=said)
             champion = registry.champion(embedded.NAME)
         session = sessions.get(champion.ref.version) or Session.open(champion.folder, device="cpu")
         sessions[champion.ref.version] = session

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from services.console.layout import signed
+
 # Rule → title of its part of the table, what the row is called, and which end counts.
 _RULES: Mapping[str, tuple[str, str, str]] = {
     "accuracy": ("Right answers", "all rows", "low"),
@@ -96,17 +98,6 @@ def _margin(check: Mapping[str, Any], end: str) -> str:
     if not end:
         return ""
     return f"{'at least' if end == 'low' else 'at most'} {signed(check['limit'])}"
-
-
-def signed(value: float) -> str:
-    """Return a difference with its sign, three places, and a true minus.
-
-    Examples:
-        >>> signed(-0.02)
-        '−0.020'
-    """
-    text = f"{value:+.3f}"
-    return text.replace("-", "−") if float(text) else "0.000"
 
 
 def _share(value: float) -> str:

@@ -83,7 +83,9 @@ def environment() -> Environment:
         who=who,
         may=may,
     )
-    made.filters.update(count=count, day=day, moment=moment, second=second, share=share)
+    made.filters.update(
+        count=count, day=day, moment=moment, second=second, share=share, signed=signed
+    )
     return made
 
 
@@ -111,6 +113,17 @@ def may(role: str) -> bool:
 def share(value: float) -> str:
     """Return a number in [0, 1] as it is written in text."""
     return f"{value:.2f}"
+
+
+def signed(value: float) -> str:
+    """Return a difference with its sign, three places, and a true minus.
+
+    Examples:
+        >>> signed(-0.02)
+        '−0.020'
+    """
+    text = f"{value:+.3f}"
+    return text.replace("-", "−") if float(text) else "0.000"
 
 
 def count(number: int) -> str:

@@ -15,6 +15,8 @@ from services.console import gates, layout, runs
 from services.retraining import evidence, reading
 from services.retraining.evidence import DatasetReply
 from services.retraining.rows import Approval, Retraining
+from services.rollouts.schemas import EndedRollout, RolloutLook, RolloutReply
+from services.routes import rollouts
 from services.routes.depending import Connected, refusals
 from services.routes.retrainings import Id
 from services.wiring import Serving
@@ -59,6 +61,7 @@ class Decisions:
         cancel: End it.
         approve: Say yes or no to the candidate.
         promote: Make the candidate the champion by hand.
+        begin: Put the candidate on trial with live requests.
         undo: Number of the version that a rollback would bring back; None where the candidate
             does not answer.
         needed: Persons who must agree; 0 where the gate alone decides.
@@ -67,8 +70,26 @@ class Decisions:
     cancel: bool
     approve: bool
     promote: bool
+    begin: bool
     undo: int | None
     needed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """The candidate with live requests.
+
+    Attributes:
+        under_way: In the shadow or as a canary; None where it is neither now.
+        look: The runner's last look at it; None before the first.
+        stale: Whether nobody has looked for a while.
+        ended: How its last trial ended; None while one is under way.
+    """
+
+    under_way: RolloutReply | None
+    look: RolloutLook | None
+    stale: bool
+    ended: EndedRollout | None
 
 
 @router.get(
@@ -94,6 +115,7 @@ def run_page(retraining_id: Id, serving: Connected) -> HTMLResponse:
         stages=stages(found),
         approvals=approvals,
         decisions=decisions(serving, found, approvals),
+        trial=trial(serving, found),
         epochs=reading.epochs(root, found),
         recipe=_recipe(found, reading.recipe(root, found)),
         dataset=None if manifest is None else _data(found, evidence.dataset(manifest)),
@@ -144,23 +166,43 @@ def _said(found: Retraining, name: str) -> str:
 def decisions(serving: Serving, found: Retraining, said: Sequence[Approval]) -> Decisions:
     """Return what may be done with it now."""
     candidate = found.facts.get("candidate")
-    champion, before = _champion(serving, found.request.model)
+    champion, before, busy = _champion(serving, found.request.model)
+    waits = found.ended and candidate is not None and candidate != champion
     return Decisions(
         cancel=not found.ended and found.cancelled_by is None,
         approve=found.status == "awaiting_approval",
-        promote=found.ended and candidate is not None and candidate != champion,
+        promote=waits and not busy,
+        begin=waits and champion is not None and not busy,
         undo=before if candidate is not None and candidate == champion else None,
         needed=_needed(serving) - sum(each.approved for each in said),
     )
 
 
-def _champion(serving: Serving, model: str) -> tuple[int | None, int | None]:
-    """Return the version that answers, and the one that a rollback would bring back."""
+def trial(serving: Serving, found: Retraining) -> Trial | None:
+    """Return how the candidate does with live requests; None where it never did."""
+    candidate = found.facts.get("candidate")
+    if candidate is None:
+        return None
+    try:
+        told = rollouts.status(serving, found.request.model)
+    except RegistryError:
+        return None
+    here = told.rollout
+    under_way = here if here is not None and here.version == candidate else None
+    ended = next((each for each in told.ended if each.rollout.version == candidate), None)
+    if under_way is None and ended is None:
+        return None
+    look = told.look if under_way is not None else None
+    return Trial(under_way, look, stale=told.stale, ended=None if under_way else ended)
+
+
+def _champion(serving: Serving, model: str) -> tuple[int | None, int | None, bool]:
+    """Return what answers, what a rollback would bring back, and whether a trial is under way."""
     try:
         pointer = serving.registry.pointer(model)
     except RegistryError:
-        return None, None
-    return pointer.version, layout.previous(pointer.history)
+        return None, None, False
+    return pointer.version, layout.previous(pointer.history), pointer.rollout is not None
 
 
 def _needed(serving: Serving) -> int:

@@ -36,6 +36,7 @@ async function open(each, address) {
     return { canvas, heat: layer(grid, canvas.width, canvas.height) };
   });
   paint(each);
+  each.figure.dataset.drawn = "";
 }
 
 function redraw() {
