@@ -1,5 +1,6 @@
 """What all pages share: templates, the policy that browsers enforce, how numbers are written."""
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
@@ -113,6 +114,17 @@ def may(role: str) -> bool:
 def share(value: float) -> str:
     """Return a number in [0, 1] as it is written in text."""
     return f"{value:.2f}"
+
+
+def run_of(reason: str) -> str:
+    """Return the retraining that a promotion's reason names; "" for a person's own words.
+
+    Examples:
+        >>> run_of("retraining 01M80KYJWWQKM47Y0ZVS4ZXQ25: an alarm")
+        '01M80KYJWWQKM47Y0ZVS4ZXQ25'
+    """
+    found = re.match(r"retraining ([0-9A-HJKMNP-TV-Z]{26}): ", reason)
+    return found[1] if found else ""
 
 
 def signed(value: float) -> str:

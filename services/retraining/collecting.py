@@ -64,11 +64,13 @@ class Collected:
         rows: As training rows; None where there are none.
         provenance: One mapping per row: the answer, who gave label and region, the verdict.
         left_out: Why answers were left out, with how many.
+        quarantined: Each of these answers with its reason.
     """
 
     rows: ImageSet | None
     provenance: Sequence[Mapping[str, Any]]
     left_out: Mapping[str, int]
+    quarantined: Sequence[Mapping[str, str]] = ()
 
     @property
     def sources(self) -> dict[str, int]:
@@ -132,22 +134,26 @@ def collect(
         return Collected(None, (), {})
     forbidden = {_mark(image) for image in locked.images}
     size = (spec.preprocessing.height, spec.preprocessing.width)
-    left_out: Counter[str] = Counter()
+    out: list[tuple[Told, str]] = []
     kept: list[tuple[Told, NDArray[np.uint8]]] = []
     for told in _told(reading, model):
         png = None if told.record.image is None else images.read(told.record.image)
         if told.label not in spec.classes:
-            left_out["class unknown to the model"] += 1
+            out.append((told, "class unknown to the model"))
         elif png is None:
-            left_out["no image kept"] += 1
+            out.append((told, "no image kept"))
         elif (pixels := _pixels(png)).shape[:2] != size:
-            left_out["recorded at another size"] += 1
+            out.append((told, "recorded at another size"))
         elif _mark(pixels) in forbidden:
-            left_out["stands in the locked set"] += 1
+            out.append((told, "stands in the locked set"))
         else:
             kept.append((told, pixels))
-    rows = _rows(kept, spec, size) if kept else None
-    return Collected(rows, [_provenance(told) for told, _ in kept], dict(left_out))
+    return Collected(
+        _rows(kept, spec, size) if kept else None,
+        [_provenance(told) for told, _ in kept],
+        dict(Counter(why for _, why in out)),
+        [{"row": told.record.prediction_id, "reason": why} for told, why in out],
+    )
 
 
 def with_base(base: ImageSet, collected: Collected) -> ImageSet:

@@ -46,6 +46,14 @@ class ProvenanceReply(Reply):
     """Of the last review; empty without one."""
 
 
+class QuarantineReply(Reply):
+    """One answer that was kept out."""
+
+    row: str
+    """The prediction that it was."""
+    reason: str
+
+
 class DatasetReply(Reply):
     """What a retraining learns from."""
 
@@ -60,6 +68,8 @@ class DatasetReply(Reply):
     """Collected rows per verdict of their last review."""
     left_out: dict[str, int]
     """Answers that were kept out, by reason."""
+    quarantined: list[QuarantineReply]
+    """The first of these answers."""
     locked_units: int
     """Images or subjects of the locked set, which nobody learns from."""
     items: list[ProvenanceReply]
@@ -101,7 +111,7 @@ class ComparisonReply(Reply):
     pairs: list[PairReply]
 
 
-_SHOWN = 200  # collected rows
+_SHOWN = 200  # rows
 
 
 def dataset(manifest: Mapping[str, Any]) -> DatasetReply:
@@ -114,6 +124,7 @@ def dataset(manifest: Mapping[str, Any]) -> DatasetReply:
         people=dict(reading.labels_of(rows, "labelled_by")),
         verdicts=dict(reading.labels_of(rows, "verdict")),
         left_out=manifest["left_out"],
+        quarantined=[QuarantineReply(**each) for each in manifest.get("quarantined", [])[:_SHOWN]],
         locked_units=len(set(manifest["units"])),
         items=[
             ProvenanceReply(**{name: row[name] for name in ProvenanceReply.model_fields})

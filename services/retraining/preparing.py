@@ -175,4 +175,5 @@ def _manifest(digest: str, base: Base, collected: Collected) -> dict[str, Any]:
         "units": base.units.tolist(),
         "collected": list(collected.provenance),
         "left_out": dict(collected.left_out),
+        "quarantined": list(collected.quarantined),
     }

@@ -75,6 +75,7 @@ def evaluated(client: Client, status: str = "rejected") -> str:
                 }
             ],
             "left_out": {"no image kept": 3},
+            "quarantined": [{"row": "01M80HS6HRPWT473RNTMBT4ZAN", "reason": "no image kept"}],
         },
     )
     recipe = {"objective": "rrr", "options": {"weight": 1.0}, "training": {"epochs": 2}}
@@ -169,6 +170,7 @@ def test_what_a_run_leaves_is_read_over_rest(client: Client) -> None:
         data["verdicts"],
         data["locked_units"],
     )
+    assert ["no image kept"] == [each["reason"] for each in data["quarantined"]]
     assert ("mended", [[0.0, 1.0]]) == (pair["why"], pair["candidate"]["grid"])
     assert (
         "image/png" == client.ask("GET", f"{path}/comparison/0/image.png").headers["content-type"]
