@@ -9,6 +9,7 @@ and 390 pixels, in Chromium.
 """
 
 import io
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -73,7 +74,7 @@ def runs(page: Any) -> None:  # noqa: ANN401
 
 
 def run(page: Any) -> None:  # noqa: ANN401
-    """One that waits for approval, from its top."""
+    """The newest, from its top."""
     page.goto(page.url.removesuffix("/runs") + _run(page))
     page.locator("#losses canvas").wait_for()
 
@@ -93,17 +94,16 @@ def pairs(page: Any) -> None:  # noqa: ANN401
     _scroll(page, "h2#pairs")
 
 
-def approval(page: Any) -> None:  # noqa: ANN401
-    """The question before the decision."""
+def decision(page: Any) -> None:  # noqa: ANN401
+    """The question before the decision that can be made."""
     run(page)
-    page.get_by_role("button", name="Approve…").click()
+    page.get_by_role("button", name=re.compile("Approve…|Roll back…|by hand…")).first.click()
     page.locator("dialog[open]").get_by_label("Your name").fill("ada")
 
 
 def _run(page: Any) -> str:  # noqa: ANN401
-    """Return the address of the run that waits for approval."""
-    row = page.locator("table.runs tr", has_text="waits for approval")
-    return str(row.locator("th a").first.get_attribute("href"))
+    """Return the address of the newest run."""
+    return str(page.locator("table.runs tbody th a").first.get_attribute("href"))
 
 
 def _scroll(page: Any, selector: str) -> None:  # noqa: ANN401
@@ -123,7 +123,7 @@ PAGES = {
     "run": ("/runs", run),
     "gate": ("/runs", gate),
     "pairs": ("/runs", pairs),
-    "approval": ("/runs", approval),
+    "decision": ("/runs", decision),
 }
 
 

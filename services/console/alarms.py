@@ -41,12 +41,14 @@ class Opening:
     """What a retraining of a model may be asked for with.
 
     Attributes:
+        champion: Number of the version that it would be compared with.
         recommended: The recipe that is chosen at first, and why.
         recipes: Name and words of every recipe that the plan allows.
         active: The retraining that is under way, which has to end first; None for none.
         refusal: Why none can be asked for at all; "" where one can.
     """
 
+    champion: int
     recommended: Recommendation
     recipes: Sequence[tuple[str, str]]
     active: Retraining | None
@@ -180,6 +182,7 @@ def opening(serving: Serving, model: str) -> Opening | None:
     if found.objective not in allowed:
         found = Recommendation("auto", f"the plan does not allow {found.objective}")
     return Opening(
+        champion=champion.ref.version,
         recommended=found,
         recipes=[(name, runs.objective(name)) for name in allowed],
         active=serving.retrainings.active(model),

@@ -24,7 +24,9 @@ from services.wiring import Serving
 router = APIRouter(tags=["pages"])
 
 # The steps that everybody sees, in their order.
-WAY = ("collect", "train", "export", "evaluate", "gate", "approve", "promote")
+WAY = ("collect", "train", "export", "evaluate", "gate", "approve", "shadow", "canary", "promote")
+# Those that a plan may leave out.
+_TRIALS = ("shadow", "canary")
 _SOURCES: Mapping[str, str] = {
     "base": "what the champion learnt from",
     "labels": "answers with a label",
@@ -129,22 +131,24 @@ def run_page(retraining_id: Id, serving: Connected) -> HTMLResponse:
 
 def stages(found: Retraining) -> list[Stage]:
     """Return the way of a retraining, and how far it has come."""
-    reached = _reached(found)
+    tried = found.step in _TRIALS or bool(found.facts.get("trial"))
+    names = [name for name in WAY if tried or name not in _TRIALS]
+    reached = _reached(found, names)
     shown = []
-    for place, name in enumerate(WAY):
+    for place, name in enumerate(names):
         is_now = not found.ended and found.step == name
         state = "now" if is_now else "done" if place < reached else "next"
         shown.append(Stage(name, state, _said(found, name)))
     return shown
 
 
-def _reached(found: Retraining) -> int:
-    """Return how many steps are done, by what they left."""
+def _reached(found: Retraining, names: Sequence[str]) -> int:
+    """Return how many steps are done; of one that has ended, by what they left."""
     facts = found.facts
-    if found.status == "promoted":
-        return len(WAY)
+    if found.status in {"promoted", "rolled_back"}:
+        return len(names)
     if not found.ended:
-        return WAY.index(found.step) if found.step in WAY else 0
+        return names.index(found.step) if found.step in names else 0
     marks = ("dataset", "export_attempt", "candidate", "verdict", "verdict")
     done = [name in facts for name in marks]
     return done.index(False) if False in done else len(done)

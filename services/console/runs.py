@@ -23,6 +23,7 @@ STATES: Mapping[str, tuple[str, str]] = {
     "running": ("busy", "under way"),
     "awaiting_approval": ("warning", "waits for approval"),
     "promoted": ("ok", "promoted"),
+    "rolled_back": ("warning", "rolled back"),
     "rejected": ("warning", "refused"),
     "failed": ("alarm", "failed"),
     "cancelled": ("unknown", "cancelled"),
@@ -36,6 +37,8 @@ STEPS: Mapping[str, str] = {
     "evaluate": "evaluating",
     "gate": "at the gate",
     "approve": "waiting for approval",
+    "shadow": "in the shadow",
+    "canary": "a canary",
     "promote": "promoting",
     "ended": "ended",
 }
