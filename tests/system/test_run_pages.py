@@ -17,6 +17,7 @@ from tests import browser, lamps, served
 
 pytestmark = [
     pytest.mark.system,
+    pytest.mark.timeout(1500),  # a real training, however busy the machine is
     pytest.mark.skipif(bool(browser.missing()), reason=str(browser.missing())),
 ]
 MODEL = lamps.MODEL
@@ -98,7 +99,7 @@ def waiting(site) -> str:
         dialog.get_by_label("Your name").fill("ada")
         dialog.get_by_role("button", name="Open the retraining").click()
         page.get_by_role("heading", name=f"Retraining of {MODEL}").wait_for()
-        page.get_by_text("The gate passed version 2.").wait_for(timeout=300 * SECONDS)
+        page.get_by_text("The gate passed version 2.").wait_for(timeout=900 * SECONDS)
         page.get_by_text("Epoch 1 of 1").wait_for()
         page.locator("#losses canvas").wait_for()
         page.locator("#log", has_text="exported, compared with torch").wait_for()
@@ -155,7 +156,7 @@ def test_a_candidate_is_approved_by_keyboard_and_rolled_back_by_mouse(site, wait
         page.keyboard.press("Tab")
         page.keyboard.type("<b>right</b> for the right reason")
         page.keyboard.press("Enter")
-        page.locator("h1 + .pill.ok", has_text="promoted").wait_for(timeout=120 * SECONDS)
+        page.locator("h1 + .pill.ok", has_text="promoted").wait_for(timeout=300 * SECONDS)
         assert page.locator("#later b").count() == 0
 
         page.get_by_role("button", name="Roll back…").click()
@@ -176,11 +177,11 @@ def test_a_training_is_watched_and_cancelled(site) -> None:
         {"model": MODEL, "reason": "a long one", "hyperparameters": {"epochs": 2000}},
     ).json()["retraining_id"]
     with opened(site, f"/runs/{name}") as page:
-        page.locator("#now", has_text="of 2000").wait_for(timeout=120 * SECONDS)
+        page.locator("#now", has_text="of 2000").wait_for(timeout=300 * SECONDS)
         page.get_by_role("button", name="Cancel…").click()
         dialog = page.locator("dialog[open]")
         dialog.get_by_label("Your name").fill("eve")
         dialog.get_by_role("button", name="Cancel the retraining").click()
-        page.get_by_text("Cancelled by eve").wait_for(timeout=60 * SECONDS)
+        page.get_by_text("Cancelled by eve").wait_for(timeout=300 * SECONDS)
 
     assert "cancelled" == site.loop.rows.get(name).status
