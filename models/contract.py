@@ -30,6 +30,7 @@ CONTRACT_KEY: Final = "rightly.contract"
 GRAPH_KEY: Final = "rightly.graph"
 SPEC_KEY: Final = "rightly.spec"
 FILES: Final[dict[Kind, str]] = {"predict": "predict.onnx", "explain": "explain.onnx"}
+WEIGHTS: Final = "weights.safetensors"  # beside them, for whoever learns from a version again
 LOWEST_OPSET: Final = 18
 LARGEST_FILE: Final = 2**31 - 1  # protobuf cannot hold more
 

@@ -19,7 +19,7 @@ from models.graph import assembly
 from models.modes import evaluation_mode
 from models.parity import Parity
 
-WEIGHTS = "weights.safetensors"
+WEIGHTS = contract.WEIGHTS
 
 _BATCH = 16
 _IMAGE_AXES = 4

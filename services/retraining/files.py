@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from models import durable
+from models import contract, durable
 from models.training.image_sets import ImageSet
 
 SETS = ("training", "validation", "locked")
 SANITY = "sanity.json"
-WEIGHTS, TRAINED, CHECKPOINT = "weights.safetensors", "trained.json", "checkpoint"
+WEIGHTS, TRAINED, CHECKPOINT = contract.WEIGHTS, "trained.json", "checkpoint"
 _ARRAYS = ("images", "labels", "relevant", "irrelevant", "annotated", "groups")
 _TEXTS = ("classes", "ids", "group_names", "subjects")
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from audit.change_control import ChangePlan
 from audit.errors import PlanError
+from models import contract
 from models.registry import Registry, Version
-from services.retraining import files
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,5 +53,5 @@ def teacher_of(registry: Registry, plan: ChangePlan, champion: Version) -> Teach
                 f"teacher {named} has {what} {getattr(theirs, what)!r}, the champion of "
                 f"{champion.ref.name} has {getattr(ours, what)!r} (data.teachers)"
             )
-    weights = str((found.folder / files.WEIGHTS).absolute())
+    weights = str((found.folder / contract.WEIGHTS).absolute())
     return Teacher(named, weights, asdict(theirs))
