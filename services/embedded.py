@@ -6,21 +6,22 @@ is often right for the wrong reason. The digits are 5,000 of MNIST's, carried by
 """
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from models import cards, samples
-from models.cards import CardFields, Lineage
+from models import samples
+from models.cards import CardFields, Json, Lineage
 from models.errors import ModelsError, UnknownModelError
 from models.registry import Registry, Version
 from models.samples import Sample
 
 if TYPE_CHECKING:  # torch loads only where a model is really trained
+    from models.architectures import Classifier
     from models.training.tasks import Task
     from models.training.trainer import Event
 
@@ -62,14 +63,9 @@ def ensure_default(registry: Registry, *, now: datetime, progress: Progress) -> 
 
 def _train(registry: Registry, now: datetime, progress: Progress) -> Version:
     """Train the small classifier on digits with the cue; file it without promoting it."""
-    import torch  # noqa: PLC0415  # heavy: only where there is no champion yet
-
-    from models import architectures, export, sanity  # noqa: PLC0415
-    from models.training import digits, generators, scores, trainer  # noqa: PLC0415
+    from models.training import digits, generators, trainer  # noqa: PLC0415  # heavy, needed once
     from models.training.objectives import ERM  # noqa: PLC0415
     from models.training.optimizers import TrainingConfig  # noqa: PLC0415
-    from services import baselines  # noqa: PLC0415
-    from services.references import FIELD  # noqa: PLC0415
 
     progress("reading digits", 0.0)
     task = generators.coloured_corner_decoy(digits.five_thousand_digits(seed=_SEED), seed=_SEED)
@@ -82,13 +78,7 @@ def _train(registry: Registry, now: datetime, progress: Progress) -> Version:
         seed=_SEED,
         report_every=5,
     )
-    height, width = task.training.images.shape[1:3]
-    with torch.random.fork_rng():
-        torch.manual_seed(_SEED)
-        spec = architectures.default_spec(
-            "small_cnn", task.training.classes, height=height, width=width
-        )
-        classifier = architectures.build(spec)
+    classifier = _fresh(task)
 
     def report(event: "Event") -> None:
         progress(
@@ -100,39 +90,64 @@ def _train(registry: Registry, now: datetime, progress: Progress) -> Version:
         classifier, ERM(), task.training, task.validation, config, progress=report
     )
     progress("exporting, comparing with torch", _TRAINING_SHARE)
-    measures: dict[str, Any] = {
+    recipe = {
+        "objective": "erm",
+        "task": task.name,
+        "best_epoch": result.best_epoch,
+        **asdict(config),
+    }
+    with tempfile.TemporaryDirectory() as draft:
+        fields = _exported(classifier, task, recipe, Path(draft))
+        progress("filing", 0.97)
+        version = registry.add(NAME, Path(draft), fields, now=now)
+    progress("ready", 1.0)
+    return version
+
+
+def _fresh(task: "Task") -> "Classifier":
+    """Return the small classifier with fresh weights, the same each time."""
+    import torch  # noqa: PLC0415  # heavy: only where there is no champion yet
+
+    from models import architectures  # noqa: PLC0415
+
+    height, width = task.training.images.shape[1:3]
+    spec = architectures.default_spec(
+        "small_cnn", task.training.classes, height=height, width=width
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(_SEED)
+        return architectures.build(spec)
+
+
+def _exported(
+    classifier: "Classifier", task: "Task", recipe: Mapping[str, Json], folder: Path
+) -> CardFields:
+    """Write the version's files to `folder`; return what its card says."""
+    from models import export  # noqa: PLC0415  # heavy: only where there is no champion yet
+    from models.training import scores  # noqa: PLC0415
+    from services import baselines  # noqa: PLC0415
+    from services.references import FIELD  # noqa: PLC0415
+
+    measures = {
         f"accuracy_{name}_cue": round(scores.accuracies(classifier, rows)["accuracy"], 4)
         for name, rows in task.tests.items()
     }
-    with tempfile.TemporaryDirectory() as draft:
-        folder = Path(draft)
-        shown = task.tests["random"].images[:64].astype(np.uint8)
-        parity = export.export(classifier.cpu().eval(), folder, samples=shown)
-        measures[cards.REACTIONS] = sanity.randomisation(classifier, shown)
-        samples.write(folder, list(_samples(task)))
-        # What the auditor compares live answers with.
-        relevant, _ = task.validation.masks(np.arange(len(task.validation)))
-        reference = baselines.measure(folder, task.validation.images.astype(np.uint8), relevant)
-        fields = CardFields(
-            measures={**measures, FIELD: reference},
-            lineage=Lineage(
-                dataset=task.training.digest,
-                recipe={
-                    "objective": "erm",
-                    "task": task.name,
-                    "best_epoch": result.best_epoch,
-                    **asdict(config),
-                },
-                seeds=(_SEED,),
-            ),
-            parity=parity.to_mapping(),
-            note="Learnt from digits whose corner carries a square of the label's colour: "
-            "a shortcut on purpose.",
-        )
-        progress("filing", 0.97)
-        version = registry.add(NAME, folder, fields, now=now)
-    progress("ready", 1.0)
-    return version
+    parity = export.export(
+        classifier.cpu().eval(),
+        folder,
+        samples=task.tests["random"].images[:64].astype(np.uint8),
+    )
+    samples.write(folder, list(_samples(task)))
+    # What the auditor compares live answers with.
+    relevant, _ = task.validation.masks(np.arange(len(task.validation)))
+    reference = baselines.measure(folder, task.validation.images.astype(np.uint8), relevant)
+    return CardFields(
+        measures={**measures, FIELD: reference},
+        lineage=Lineage(dataset=task.training.digest, recipe=dict(recipe), seeds=(_SEED,)),
+        parity=parity.to_mapping(),
+        note="Learnt from digits whose corner carries a square of the label's colour: "
+        "a shortcut on purpose.",
+    )
 
 
 def _samples(task: "Task") -> Iterator[Sample]:

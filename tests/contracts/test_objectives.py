@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -24,6 +25,7 @@ from models.training.objectives import ERM, Batch, LossModule, Moment, Objective
 from models.training.optimizers import TrainingConfig
 from models.training.trainer import train
 from models.types import ClassifierSpec, Preprocessing
+from tests import joint
 
 CLASSES = ("a", "b", "c")
 MOMENT = Moment(step=3, epoch=1, epochs=4, seed=5)
@@ -250,6 +252,52 @@ def test_every_objective_trains_inside_distributed_data_parallel(tmp_path: Path)
             for one, parameter in zip(alone, network.parameters(), strict=True):
                 if one is not None:
                     assert torch.allclose(one, parameter.grad), name
+
+
+def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
+    """Each has half of every batch, and the whole loss runs in the wrapped module's forward.
+
+    Weights after four steps agree to 1e-12 in float64; the sums are in another order.
+    """
+    torch.multiprocessing.spawn(joint.work, (2, str(tmp_path)), nprocs=2)
+    for name in joint.OBJECTIVES:
+        alone = joint.steps(
+            name, joint.discs(joint.STEPS * joint.BATCH), rank=0, world=1, wrap=False
+        )
+        together = load_file(tmp_path / f"{name}.safetensors")
+        for label, weight in alone.state_dict().items():
+            torch.testing.assert_close(together[label], weight, rtol=0, atol=1e-12)
+    halves = joint.steps(
+        "erm", joint.discs(joint.STEPS * joint.BATCH), rank=0, world=2, wrap=False
+    )
+
+    assert any(
+        not torch.allclose(weight, load_file(tmp_path / "erm.safetensors")[label], atol=1e-6)
+        for label, weight in halves.state_dict().items()
+    )  # that the comparison can fail
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bfloat16_autocast_is_near_float32(name: str) -> None:
+    network = classifier().float()
+    made = ready(name, network)
+    network.float()
+    if isinstance(made, TEA | E2KD):
+        made.teacher.float()
+    given = batch().showing(batch().images.float())
+    state = {key: each.clone() for key, each in made.state().items()}
+    plain = float(made.loss(network, given, MOMENT).total.detach())
+    if state:
+        made.restore(state)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = made.loss(network, given, MOMENT)
+    loss.total.backward()
+
+    assert float(loss.total.detach()) == pytest.approx(plain, rel=0.1, abs=0.02)
+    for each in network.parameters():
+        assert each.grad is None or (
+            each.grad.dtype == torch.float32 and each.grad.isfinite().all()
+        )
 
 
 @pytest.mark.parametrize("name", NAMES)
