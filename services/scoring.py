@@ -9,7 +9,7 @@ from audit.evaluation.scorecards import LabelledSet, Scorecard
 from audit.evaluation.scoring import evaluate
 from models.errors import DatasetError
 from models.runtime import LARGEST_BATCH, Session
-from models.training import datasets
+from models.training import datasets, imports
 from models.training.image_sets import ImageSet
 
 EXPLAINER = "gradcam/1"
@@ -53,7 +53,7 @@ def read_set(session: Session, folder: Path, split: str) -> LabelledSet:
     Raises:
         DatasetError: If the folder is no data set, or has no such split.
     """
-    entries = datasets.read_folder(folder)
+    entries = imports.read_data(folder)
     spec = session.spec
     if split == "all" or all(not each.split for each in entries):
         return labelled(f"{folder.name}", datasets.load(entries, spec.preprocessing, spec.classes))

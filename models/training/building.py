@@ -11,7 +11,7 @@ from torch import Tensor
 from models import architectures, imagenet
 from models.architectures import Classifier
 from models.errors import TrainingError
-from models.training import datasets
+from models.training import datasets, imports
 from models.training.image_sets import ImageSet
 from models.training.recipes import IMAGENET, Recipe
 from models.types import ClassifierSpec
@@ -19,7 +19,7 @@ from models.types import ClassifierSpec
 
 def read_splits(recipe: Recipe) -> dict[str, ImageSet]:
     """Read the recipe's data, prepared for its architecture."""
-    entries = datasets.read_folder(Path(recipe.data))
+    entries = imports.read_data(Path(recipe.data))
     classes = sorted({each.label for each in entries})
     preprocessing = spec_of(recipe, classes).preprocessing
     return datasets.load_splits(entries, preprocessing, seed=recipe.training.seed)

@@ -22,6 +22,7 @@ from models.types import Preprocessing
 
 SPLITS = ("train", "val", "test")
 _COLUMNS = ("region", "irrelevant", "split", "subject", "group", "source")
+COLUMNS = ("path", "label", *_COLUMNS)
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
 
 
@@ -90,7 +91,7 @@ def read_manifest(manifest: Path) -> list[Entry]:
         entries.append(
             Entry(
                 name=name,
-                path=_inside(manifest.parent, row["path"], name),
+                path=inside(manifest.parent, row["path"], name),
                 label=row["label"],
                 region=_optional(manifest.parent, known["region"], name),
                 irrelevant=_optional(manifest.parent, known["irrelevant"], name),
@@ -201,7 +202,7 @@ def _rows(manifest: Path) -> list[Mapping[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _inside(folder: Path, relative: str, name: str) -> Path:
+def inside(folder: Path, relative: str, name: str) -> Path:
     """Return a file of the folder; a path that leaves it is refused."""
     path = (folder / relative).resolve()
     if not path.is_relative_to(folder.resolve()):
@@ -212,7 +213,7 @@ def _inside(folder: Path, relative: str, name: str) -> Path:
 
 
 def _optional(folder: Path, relative: str, name: str) -> Path | None:
-    return _inside(folder, relative, name) if relative else None
+    return inside(folder, relative, name) if relative else None
 
 
 def _image_folder(folder: Path) -> list[Entry]:

@@ -162,9 +162,10 @@ def _back(layer: nn.Module, inside: Interval, slope: Interval) -> Interval:
 
 
 def _conv_back(layer: nn.Conv2d, weight: Tensor, inputs: Tensor, slope: Tensor) -> Tensor:
-    """Transpose a convolution."""
+    """Transpose a convolution; autocast does not know this one, so the types are made alike."""
+    like = slope.to(weight.dtype)
     pulled: Tensor = conv2d_input(  # type: ignore[no-untyped-call]  # torch has no types here
-        inputs.shape, weight, slope, layer.stride, layer.padding, layer.dilation, layer.groups
+        inputs.shape, weight, like, layer.stride, layer.padding, layer.dilation, layer.groups
     )
     return pulled
 

@@ -21,7 +21,9 @@ if TYPE_CHECKING:  # torch loads only where something is really trained
 
 _PARITY_IMAGES = 32
 
-Data = Annotated[Path, typer.Option(help="Folder with a manifest.csv, or a folder per class.")]
+Data = Annotated[
+    Path, typer.Option(help="Folder with a manifest.csv or a folder per class, or a COCO file.")
+]
 Split = Annotated[str, typer.Option(help="train, val, test, or all.")]
 
 
@@ -31,7 +33,8 @@ def train(
         Path | None, typer.Option(help="A TOML recipe; the options below change it.")
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Folder with a manifest.csv, or a folder per class.")
+        Path | None,
+        typer.Option(help="Folder with a manifest.csv or a folder per class, or a COCO file."),
     ] = None,
     objective: Annotated[
         str | None, typer.Option(help="How to learn: erm, rrr, counterexamples, tea, jtt, dfr …")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from models.training import datasets
+from models.training import datasets, imports
 from models.training.planting import Planting
 from models.training.planting import plant as planted
 from models.training.writing import write
@@ -43,7 +43,7 @@ def plant(
     size = Preprocessing(side, side, _PLAIN, _PLAIN)
     with terminal.progress() as report:
         report("reading the images", 0.1)
-        splits = datasets.load_splits(datasets.read_folder(data), size, seed=seed)
+        splits = datasets.load_splits(imports.read_data(data), size, seed=seed)
         cue = Planting(kind, told, rate=share, seed=seed)
         made = {
             name: planted(rows, replace(cue, seed=seed + place))

@@ -194,6 +194,153 @@ def test_croissant_fields_become_rows(tmp_path: Path) -> None:
         imports.read_croissant(tmp_path / "croissant.json", {"path": "shape", "label": "class"})
 
 
+def coco(folder: Path, **changes: object) -> Path:
+    """Write a COCO file of one image with one square; `changes` replace its three lists."""
+    picture(folder / "images/1.png", 1)
+    content = {
+        "images": [{"id": 1, "file_name": "1.png", "width": 20, "height": 20}],
+        "categories": [{"id": 5, "name": "cat"}, {"id": 6, "name": "dog"}],
+        "annotations": [SQUARE],
+    }
+    (folder / "instances.json").write_text(json.dumps(content | changes))
+    return folder / "instances.json"
+
+
+SQUARE = {"id": 9, "image_id": 1, "category_id": 5, "bbox": [2, 3, 4, 5]}
+
+
+def test_coco_without_areas_and_with_crowds(tmp_path: Path) -> None:
+    crowd = {"image_id": 1, "category_id": 6, "iscrowd": 1, "area": 400,
+             "segmentation": {"size": [20, 20], "counts": "compressed"}}  # fmt: skip
+    unmarked = {"id": 2, "file_name": "elsewhere.png", "width": 20, "height": 20}
+    two = [{"id": 1, "file_name": "1.png", "width": 20, "height": 20}, unmarked]
+    path = coco(tmp_path, annotations=[crowd, SQUARE], images=two)
+    rows = datasets.load(
+        imports.read_coco(path, tmp_path / "images"), Preprocessing(20, 20, (0.5,) * 3, (0.5,) * 3)
+    )
+
+    assert rows.classes == ("cat",)
+    assert rows.relevant[0, 3:8, 2:6].all()
+    assert rows.relevant.sum() == 20
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"annotations": []}, "annotates no image"),
+        ({"annotations": [SQUARE | {"category_id": 7}]}, "annotation 9 is of category 7"),
+        ({"annotations": [SQUARE, SQUARE | {"image_id": 3}]}, "image 3 is annotated, but not"),
+        ({"annotations": [{"image_id": 1}]}, "an entry has no 'category_id'"),
+        ({"annotations": [SQUARE | {"bbox": [1, 2]}]}, "an entry cannot be read|list index"),
+        ({"images": [{"id": 1, "file_name": "../x.png"}]}, "lies outside the data set"),
+        ({"images": [{"id": 1, "file_name": "2.png"}]}, "2.png does not exist"),
+        ({"images": 3}, "an entry cannot be read"),
+    ],
+)
+def test_a_coco_file_that_cannot_be_used_says_why(
+    tmp_path: Path, changes: dict, words: str
+) -> None:
+    with pytest.raises(DatasetError, match=words):
+        imports.read_coco(coco(tmp_path, **changes), tmp_path / "images")
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ([[1, 2, 3, 4]], "4 numbers are no polygon"),
+        ({"size": [20, 20], "counts": "Q^g"}, "compressed run lengths"),
+        ({"size": [10, 40], "counts": [400]}, "10 × 40 pixels, the image is 20 × 20"),
+        ({"size": [20, 20], "counts": [399]}, "cover 399 pixels of 400"),
+    ],
+)
+def test_a_coco_shape_that_is_none_names_its_image(
+    tmp_path: Path, shape: object, words: str
+) -> None:
+    entries = imports.read_coco(
+        coco(tmp_path, annotations=[SQUARE | {"segmentation": shape}]), tmp_path / "images"
+    )
+    with pytest.raises(DatasetError, match=rf"image 1 \(1.png\).*{words}"):
+        datasets.load(entries, Preprocessing(20, 20, (0.5,) * 3, (0.5,) * 3))
+
+
+def croissant(folder: Path, table: str = "file,kind,part\n1.png,cat,val\n") -> dict:
+    """Write an image and a table; return a description whose parts a test may change."""
+    picture(folder / "1.png", 1)
+    (folder / "rows.csv").write_text(table)
+    return {
+        "distribution": [
+            {"@id": "archive", "encodingFormat": "application/zip"},
+            {"@id": "t", "contentUrl": "rows.csv", "encodingFormat": "text/csv"},
+        ],
+        "recordSet": [
+            {
+                "field": [
+                    {
+                        "@id": f"rows/{column}",
+                        "source": {"fileObject": "t", "extract": {"column": column}},
+                    }
+                    for column in ("file", "kind", "part", "gone")
+                ]
+            },
+            {"name": "labels without fields"},
+        ],
+    }
+
+
+COLUMNS = {"path": "rows/file", "label": "rows/kind"}
+
+
+def test_croissant_fields_may_be_called_by_their_identity(tmp_path: Path) -> None:
+    (tmp_path / "c.json").write_text(json.dumps(croissant(tmp_path)))
+    [entry] = imports.read_croissant(tmp_path / "c.json", COLUMNS | {"split": "rows/part"})
+
+    assert (entry.label, entry.split, entry.path.name) == ("cat", "val", "1.png")
+
+
+@pytest.mark.parametrize(
+    ("table", "columns", "words"),
+    [
+        ("file,kind,part\n", COLUMNS, "rows.csv has no rows"),
+        ("file,kind,part\n,cat,\n", COLUMNS, r"rows.csv:2 \(no path\): 'file' is empty"),
+        ("file,kind,part\n1.png,,\n", COLUMNS, "'kind' is empty"),
+        ("file,kind,part\n../1.png,cat,\n", COLUMNS, "lies outside the data set"),
+        ("file,kind,part\n2.png,cat,\n", COLUMNS, "2.png does not exist"),
+        ("file,kind,part\n1.png,cat,dev\n", COLUMNS | {"split": "rows/part"}, "'dev' is none of"),
+        ("file,kind\n1.png,cat\n", COLUMNS | {"group": "rows/gone"}, "has no column 'gone'"),
+        ("file,kind\n1.png,cat\n", {"path": "rows/file"}, "no field is named for label"),
+    ],
+)
+def test_a_croissant_table_that_cannot_be_used_says_why(
+    tmp_path: Path, table: str, columns: dict, words: str
+) -> None:
+    (tmp_path / "c.json").write_text(json.dumps(croissant(tmp_path, table)))
+    with pytest.raises(DatasetError, match=words):
+        imports.read_croissant(tmp_path / "c.json", columns)
+
+
+def test_a_data_set_is_recognised_by_what_it_is(tmp_path: Path) -> None:
+    content = croissant(tmp_path)
+    for field, name in zip(content["recordSet"][0]["field"], ("path", "label"), strict=False):
+        field["name"] = name
+    (tmp_path / "c.json").write_text(json.dumps(content))
+    (tmp_path / "other.json").write_text("{}")
+
+    assert imports.read_data(tmp_path / "c.json")[0].label == "cat"
+    assert imports.read_data(coco(tmp_path / "coco"))[0].path.parent.name == "images"
+    with pytest.raises(DatasetError, match="neither a COCO file nor a Croissant"):
+        imports.read_data(tmp_path / "other.json")
+    with pytest.raises(DatasetError, match="neither manifest"):
+        imports.read_data(tmp_path / "nowhere")
+
+
+def test_a_croissant_file_elsewhere_is_not_fetched(tmp_path: Path) -> None:
+    content = croissant(tmp_path)
+    content["distribution"][1]["contentUrl"] = "https://example.org/rows.csv"
+    (tmp_path / "c.json").write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match="download it beside the file"):
+        imports.read_croissant(tmp_path / "c.json", COLUMNS)
+
+
 @pytest.mark.data
 @pytest.mark.parametrize("name", ["isic2017", "cxr", "objects"])
 def test_the_real_sets_are_read_without_leakage(name: str) -> None:
