@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # torch loads only where something is really trained
 _PARITY_IMAGES = 32
 
 Data = Annotated[
-    Path, typer.Option(help="Folder with a manifest.csv or a folder per class, or a COCO file.")
+    Path, typer.Option(help="A folder (manifest.csv, or one per class) or a COCO file.")
 ]
 Split = Annotated[str, typer.Option(help="train, val, test, or all.")]
 
@@ -34,7 +34,7 @@ def train(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="Folder with a manifest.csv or a folder per class, or a COCO file."),
+        typer.Option(help="A folder (manifest.csv, or one per class) or a COCO file."),
     ] = None,
     objective: Annotated[
         str | None, typer.Option(help="How to learn: erm, rrr, counterexamples, tea, jtt, dfr …")
