@@ -12,8 +12,9 @@ from audit import agreement, records
 from audit.agreement import Agreement, Reading
 from audit.store import queries, tables
 
-# The newest answers with two readers, over which agreement is measured.
+# The answers that were read last, over all models, among which agreement and work are looked for.
 WINDOW = 2000
+_AT_ONCE = 500  # ids in one question
 _TWO = 2
 
 
@@ -56,28 +57,30 @@ def asked(connection: Connection, model: str, *, reader: str, limit: int) -> Seq
         reader: Who would read; answers that this person has judged are left out.
         limit: The most.
     """
-    wanted, answers = tables.readings, tables.predictions
-    waiting = (
-        sa.select(wanted.c.prediction_id)
-        .join(answers, answers.c.prediction_id == wanted.c.prediction_id)
-        .where(*_readable(model), _once(wanted.c.prediction_id, reader))
-        .order_by(wanted.c.seq)
-        .limit(limit)
-    )
-    return connection.execute(waiting).scalars().all()
+    table = tables.readings
+    wanted = connection.execute(sa.select(table.c.prediction_id).order_by(table.c.seq))
+    names = _readable(connection, model, wanted.scalars().all())
+    said = _readers(connection, names)
+    return [each for each in names if _may_read(said[each], reader)][:limit]
 
 
 def once(connection: Connection, model: str, *, reader: str, limit: int) -> Sequence[str]:
-    """Return the newest answers that one other person has judged; arguments as for `asked`."""
-    answers = tables.predictions
+    """Return the answers that one other person has judged, the last judged first.
+
+    Arguments are as for `asked`.
+    """
+    table = tables.reviews
+    latest = sa.func.max(table.c.seq)
     found = (
-        sa.select(answers.c.prediction_id)
-        .where(*_readable(model), answers.c.verdict.is_not(None))
-        .where(_once(answers.c.prediction_id, reader))
-        .order_by(answers.c.event_time.desc())
-        .limit(limit)
+        sa.select(table.c.prediction_id)
+        .group_by(table.c.prediction_id)
+        .having(
+            sa.func.count(sa.distinct(table.c.actor)) == 1, sa.func.min(table.c.actor) != reader
+        )
+        .order_by(latest.desc())
+        .limit(WINDOW)
     )
-    return connection.execute(found).scalars().all()
+    return _readable(connection, model, connection.execute(found).scalars().all())[:limit]
 
 
 def readers(connection: Connection, prediction_id: str) -> frozenset[str]:
@@ -87,46 +90,70 @@ def readers(connection: Connection, prediction_id: str) -> frozenset[str]:
     return frozenset(connection.execute(found).scalars())
 
 
-def _readable(model: str) -> list[sa.ColumnElement[bool]]:
-    table = tables.predictions
-    kept = table.c.image.is_not(None) & ~table.c.erased
-    return [table.c.model == model, table.c.stream == "live", kept]
+def _readable(connection: Connection, model: str, names: Sequence[str]) -> list[str]:
+    """Return those of the answers that are the model's and whose image is kept, in their order."""
+    found = _answers(connection, model, names)
+    known = {each.prediction_id for each in found if each.image is not None and not each.erased}
+    return [each for each in names if each in known]
 
 
-def _once(prediction_id: sa.ColumnElement[str], reader: str) -> sa.ColumnElement[bool]:
-    """Fewer than two have judged it, and not this one."""
+def _answers(connection: Connection, model: str, names: Sequence[str]) -> Sequence[Any]:
+    """Return those that are live answers of the model.
+
+    Filtered here: SQLite, asked for a model as well, would walk over all of the model's answers.
+    """
+    found = _in_parts(connection, sa.select(tables.predictions), names)
+    return [each for each in found if each.model == model and each.stream == "live"]
+
+
+def _readers(connection: Connection, names: Sequence[str]) -> Mapping[str, set[str]]:
     table = tables.reviews
-    about = table.c.prediction_id == prediction_id
-    count = sa.select(sa.func.count(sa.distinct(table.c.actor))).where(about).scalar_subquery()
-    own = sa.select(table.c.seq).where(about, table.c.actor == reader).exists()
-    return (count < _TWO) & ~own
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for row in _in_parts(connection, sa.select(table.c.prediction_id, table.c.actor), names):
+        found[row.prediction_id].add(row.actor)
+    return found
+
+
+def _may_read(readers: set[str], reader: str) -> bool:
+    return len(readers) < _TWO and reader not in readers
+
+
+def _in_parts(
+    connection: Connection, wanted: sa.Select[Any], names: Sequence[str]
+) -> Sequence[Any]:
+    """Return the rows about answers, found by their ids: never a walk over all answers."""
+    column = wanted.selected_columns["prediction_id"]
+    return [
+        row
+        for start in range(0, len(names), _AT_ONCE)
+        for row in connection.execute(wanted.where(column.in_(names[start : start + _AT_ONCE])))
+    ]
 
 
 def _read_twice(
     connection: Connection, model: str, version: int | None
 ) -> Mapping[str, Sequence[Reading]]:
-    """Return what was said of each answer with two readers or more, the newest answer first."""
-    table, answers = tables.reviews, tables.predictions
-    of_version = [] if version is None else [answers.c.version == version]
+    """Return what was said of each answer with two readers or more, the last read first."""
+    table = tables.reviews
     latest = sa.func.max(table.c.seq)
     twice = (
-        sa.select(table.c.prediction_id, latest.label("latest"))
-        .join(answers, answers.c.prediction_id == table.c.prediction_id)
-        .where(answers.c.model == model, answers.c.stream == "live", *of_version)
+        sa.select(table.c.prediction_id)
         .where(table.c.reading != "adjudication")
         .group_by(table.c.prediction_id)
         .having(sa.func.count(sa.distinct(table.c.actor)) >= _TWO)
         .order_by(latest.desc())
         .limit(WINDOW)
-        .subquery()
     )
-    rows = connection.execute(
-        sa.select(table)
-        .join(twice, twice.c.prediction_id == table.c.prediction_id)
-        .order_by(twice.c.latest.desc(), table.c.seq)
-    )
-    found: defaultdict[str, list[Reading]] = defaultdict(list)
-    for row in rows:
+    names = connection.execute(twice).scalars().all()
+    known = {
+        each.prediction_id
+        for each in _answers(connection, model, names)
+        if version in {None, each.version}
+    }
+    found: dict[str, list[Reading]] = {name: [] for name in names if name in known}
+    said = sa.select(table.c.prediction_id, table.c.seq, table.c.actor, table.c.verdict)
+    rows = _in_parts(connection, said.add_columns(table.c.reading), list(found))
+    for row in sorted(rows, key=lambda each: each.seq):
         found[row.prediction_id].append(
             Reading(row.actor, row.verdict, row.reading == "adjudication")
         )
