@@ -41,6 +41,14 @@ BATCH = 500
 ROUNDS = 20
 MODEL = "colours"
 PAGES = ("/", f"/models/{MODEL}", f"/review?model={MODEL}", "/alarms", f"/try?model={MODEL}")
+ANSWER = "/trail/{answer}"
+TRAIL = (
+    ANSWER,
+    "/trail",
+    f"/trail?model={MODEL}&version=1&class=7",
+    "/trail?kind=review",
+    "/trail/{answer}",
+)
 EXTRA = ("recall_chance", "thresholded_recall", "activation_precision", "chance", "iou")
 
 
@@ -96,10 +104,12 @@ def _records(answers: int) -> Iterator[records.PredictionRecord]:
 
 
 async def _measure(application: FastAPI) -> None:
-    print(f"{'page':<28}{'median ms':>10}{'slowest ms':>11}{'cpu ms':>8}{'bytes':>8}")
+    print(f"{'page':<40}{'median ms':>10}{'slowest ms':>11}{'cpu ms':>8}{'bytes':>8}")
     transport = httpx.ASGITransport(application)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-        for path in PAGES:
+        newest = (await client.get("/trail")).text.split('<a href="/trail/')[1].split('"')[0]
+        for template in (*PAGES, *TRAIL):
+            path = template.replace("{answer}", newest)
             await client.get(path)
             times, used = [], process_time()
             for _ in range(ROUNDS):
@@ -109,7 +119,7 @@ async def _measure(application: FastAPI) -> None:
                 reply.raise_for_status()
             used = 1000 * (process_time() - used) / ROUNDS
             shown = f"{statistics.median(times):>10.0f}{max(times):>11.0f}{used:>8.0f}"
-            print(f"{path:<28}{shown}{len(reply.content):>8}")
+            print(f"{template:<40}{shown}{len(reply.content):>8}")
 
 
 if __name__ == "__main__":

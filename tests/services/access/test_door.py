@@ -9,6 +9,8 @@ import pytest
 from services import rest
 from services.access import roles
 from services.access.principals import Role
+from services.identifiers import identifier
+from services.retraining.rows import Request
 from services.settings import Settings, SettingsError
 from services.wiring import connect
 from tests import guarded
@@ -282,3 +284,21 @@ def test_past_the_door_nobody_is_anybody(tmp_path) -> None:
         answer = site.ask("POST", f"/v1/models/{MODEL}/promotions", json=PROMOTION)
 
     assert 403 == answer.status_code
+
+
+def test_two_persons_are_two_names_however_many_keys_one_has(site) -> None:
+    rows, now = site.serving.retrainings, site.clock()
+    made = rows.add(identifier(now), Request(MODEL, "auto", "drift", "ada"), key=None, now=now)
+    rows.move(made.retraining_id, expected=("queued",), status="awaiting_approval", now=now)
+    path = f"/v1/retrainings/{made.retraining_id}/approvals"
+    first = Browser(site)
+    first.sign_in(site.key("ada", Role.APPROVER))
+    said = {"approved": True, "reason": "fine", "actor": "bob"}
+    answers = [
+        first.ask("POST", path, json=said | {"actor": "ada"}, headers=first.token),
+        site.ask("POST", path, json=said, headers=site.bearer("ada", Role.ADMIN)),
+        site.ask("POST", path, json=said, headers=site.bearer("carl", Role.APPROVER)),
+    ]
+
+    assert [200, 409, 200] == [each.status_code for each in answers]
+    assert ["ada", "carl"] == [each.actor for each in rows.approvals(made.retraining_id)]
