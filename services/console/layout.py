@@ -85,7 +85,13 @@ def environment() -> Environment:
         may=may,
     )
     made.filters.update(
-        count=count, day=day, moment=moment, second=second, share=share, signed=signed
+        count=count,
+        day=day,
+        moment=moment,
+        run_of=run_of,
+        second=second,
+        share=share,
+        signed=signed,
     )
     return made
 
