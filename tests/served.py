@@ -19,7 +19,7 @@ from services.settings import Settings
 from tests import graphs
 
 MODEL = "digits"  # the name in the examples of the OpenAPI document, which a test tries
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 
 
 @dataclass(frozen=True)

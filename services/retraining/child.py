@@ -27,11 +27,12 @@ from models.architectures import Classifier
 from models.explainers.gradcam import gradcam
 from models.training import building, checkpoints, methods
 from models.training.batches import batch_of
-from models.training.distillation import TEA
+from models.training.distillation import TEA, masked_images
 from models.training.exemplary import Exemplar, ExemplaryLearning, explanation_of
 from models.training.image_sets import ImageSet
-from models.training.objectives import Objective
+from models.training.objectives import ERM, Objective
 from models.training.optimizers import TrainingConfig
+from models.training.teaching import blackened
 from models.training.trainer import Event, train
 from services.retraining import files, progress
 from services.retraining.files import Folder
@@ -61,8 +62,14 @@ def _train(here: Folder, attempt: int, should_stop: Callable[[], bool]) -> int:
     _take_checkpoint(here, attempt)
     training, validation = here.read_set("training"), here.read_set("validation")
     classifier = _network(recipe)
-    objective = _objective(recipe, training)
     config = replace(TrainingConfig(**recipe["training"]), device="auto", report_every=0)
+    if recipe["objective"] == TEA.name and recipe["teacher"] is None:
+        teacher = _trained_teacher(recipe, config, (training, validation), target, should_stop)
+        if teacher is None:
+            return _STOPPED
+        objective: Objective = TEA(teacher, view=masked_images)
+    else:
+        objective = _objective(recipe, training)
     _say(
         f"{recipe['objective']} on {len(training)} rows, {config.epochs} epochs, attempt {attempt}"
     )
@@ -141,6 +148,32 @@ def _objective(recipe: Mapping[str, Any], training: ImageSet) -> Objective:
     return made
 
 
+def _trained_teacher(
+    recipe: Mapping[str, Any],
+    config: TrainingConfig,
+    sets: tuple[ImageSet, ImageSet],
+    target: Path,
+    should_stop: Callable[[], bool],
+) -> Classifier | None:
+    """Train a teacher by its labels on rows whose irrelevant pixels are black; None if stopped.
+
+    It begins with other fresh weights than its student, or with the same published ones.
+    """
+    other = {**recipe["training"], "seed": recipe["training"].get("seed", 0) + 1}
+    teacher = _network({**recipe, "training": other})
+    _say("a teacher first, on images without what is irrelevant")
+    result = train(
+        teacher,
+        ERM(),
+        *map(blackened, sets),
+        replace(config, seed=other["seed"]),
+        progress=_Progress(target / progress.TEACHER),
+        should_stop=should_stop,
+        checkpoint=target / files.TEACHER,
+    )
+    return None if result.cancelled else teacher.cpu().eval()
+
+
 def _teacher(told: Mapping[str, Any]) -> Classifier:
     """Return the teacher, which has learnt without the cue and sees the images as they are."""
     teacher = architectures.build(specs.from_mapping(told["spec"]))
@@ -182,20 +215,21 @@ class _Progress:
 
 
 def _take_checkpoint(here: Folder, attempt: int) -> None:
-    """Begin with the newest checkpoint of the earlier attempts, unless there is one here."""
-    own = here.attempt(attempt) / files.CHECKPOINT
-    if own.is_dir():
-        return
-    for earlier in range(attempt - 1, 0, -1):
-        found = here.attempt(earlier) / files.CHECKPOINT
-        if not found.is_dir() or checkpoints.load(found, torch.device("cpu")) is None:
+    """Begin with the newest checkpoints of the earlier attempts, unless there are some here."""
+    for name in (files.TEACHER, files.CHECKPOINT):
+        own = here.attempt(attempt) / name
+        if own.is_dir():
             continue
-        draft = own.with_name(f".{own.name}")
-        shutil.rmtree(draft, ignore_errors=True)
-        shutil.copytree(found, draft)
-        draft.replace(own)
-        _say(f"going on from the checkpoint of attempt {earlier}")
-        return
+        for earlier in range(attempt - 1, 0, -1):
+            found = here.attempt(earlier) / name
+            if not found.is_dir() or checkpoints.load(found, torch.device("cpu")) is None:
+                continue
+            draft = own.with_name(f".{own.name}")
+            shutil.rmtree(draft, ignore_errors=True)
+            shutil.copytree(found, draft)
+            draft.replace(own)
+            _say(f"going on from the {name} of attempt {earlier}")
+            break
 
 
 def _say(text: str) -> None:

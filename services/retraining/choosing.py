@@ -2,8 +2,8 @@
 
 The ranking is that of `benchmarks/retraining.py`: where regions mark what must not matter,
 penalising input gradients there (RRR) gives the cue up at the least cost of accuracy; with a
-teacher that has learnt without the cue, its explanations alone (TEA); with nothing but one good
-and one bad example, eXBL.
+teacher that has learnt without the cue, or a segmenter that lets one learn so, its explanations
+alone (TEA); with nothing but one good and one bad example, eXBL.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,8 @@ class Choice:
         continues: Whether training begins with the champion's weights instead of fresh ones.
         good: Row whose explanation shall be followed; "" where none is used.
         bad: Row whose explanation shall be avoided; "" likewise.
-        teacher: Whose explanations are followed; None where none is used.
+        teacher: Whose explanations are followed; None where none is used, or where TEA trains its
+            own first, on images without what is irrelevant.
         reason: Why it was chosen.
     """
 
@@ -50,6 +51,7 @@ def choose(
     wrong: Sequence[str],
     teacher: Teacher | None,
     hyperparameters: Mapping[str, float],
+    segmented: int = 0,
 ) -> Choice:
     """Choose, or take what a person chose.
 
@@ -61,6 +63,7 @@ def choose(
         wrong: Rows that a reviewer found right for the wrong reason.
         teacher: A classifier that has learnt without the cue; None where there is none.
         hyperparameters: Numbers of the request; "weight" is the objective's.
+        segmented: Training rows that an attached segmenter marked.
 
     Raises:
         TrainingError: If nothing is known that could be learnt from.
@@ -68,10 +71,11 @@ def choose(
     pair = bool(right and wrong)
     name, reason = wanted, "chosen by the request"
     if wanted == "auto":
-        name, reason = _ranked(annotated, rows, teacher, pair=pair)
-    if name == "tea" and teacher is None:
+        name, reason = _ranked(annotated, rows, teacher, segmented, pair=pair)
+    if name == "tea" and teacher is None and not annotated:
         raise TrainingError(
-            "tea needs a teacher: name a version in the change-control plan (data.teachers)"
+            "tea needs a teacher: name a version in the change-control plan (data.teachers), or "
+            "attach a segmenter, so that one can learn without the surroundings"
         )
     options: dict[str, Any] = {"weight": _RRR_WEIGHT} if name == "rrr" else {}
     if "weight" in hyperparameters and name not in _UNWEIGHTED:
@@ -88,10 +92,14 @@ def choose(
     )
 
 
-def _ranked(annotated: int, rows: int, teacher: Teacher | None, *, pair: bool) -> tuple[str, str]:
+def _ranked(
+    annotated: int, rows: int, teacher: Teacher | None, segmented: int, *, pair: bool
+) -> tuple[str, str]:
     """Return the first way of learning that what is known allows, and why."""
     if teacher is not None:
         return "tea", f"{teacher.name} teaches what to look at"
+    if segmented:
+        return "tea", f"the attached segmenter marked {segmented} of {rows} rows"
     if annotated:
         return "rrr", f"{annotated} of {rows} rows have a region"
     if pair:

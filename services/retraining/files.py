@@ -5,6 +5,7 @@
 <folder>/recipe.json                              what the training process is to do
 <folder>/attempt-<n>/                             see `services.launchers`
     checkpoint/  progress.jsonl                   written after each epoch
+    teacher/  teacher.jsonl                       likewise, of a teacher that is trained first
     weights.safetensors  trained.json             there as a whole or not at all
 """
 
@@ -22,6 +23,7 @@ from models.training.image_sets import ImageSet
 SETS = ("training", "validation", "locked")
 SANITY = "sanity.json"
 WEIGHTS, TRAINED, CHECKPOINT = contract.WEIGHTS, "trained.json", "checkpoint"
+TEACHER = "teacher"
 _ARRAYS = ("images", "labels", "relevant", "irrelevant", "annotated", "groups")
 _TEXTS = ("classes", "ids", "group_names", "subjects")
 

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from audit.change_control import ChangePlan
 from models.registry import Registry, Version
+from models.segmenters import Segmenter
+from models.training.image_sets import ImageSet
 from services.images import ImageFolder
 from services.retraining import (
     bases,
@@ -14,6 +16,7 @@ from services.retraining import (
     choosing,
     collecting,
     files,
+    marking,
     teaching,
     withdrawing,
 )
@@ -50,6 +53,7 @@ class _Known(NamedTuple):
     champion: Version
     base: Base
     teacher: Teacher | None
+    segmenter: Segmenter | None
 
 
 def prepare(
@@ -70,9 +74,11 @@ def prepare(
         OutsidePlanError: If the plan does not allow the data.
     """
     champion = registry.champion(request.model)
-    known = _Known(
-        champion, bases.base_of(champion), teaching.teacher_of(registry, plan, champion)
-    )
+    teacher = teaching.teacher_of(registry, plan, champion)
+    segmenter: Segmenter | None = None
+    if teacher is None and marking.has_relevance(champion):
+        segmenter = marking.segmenter_of(registry.root, request.model)
+    known = _Known(champion, bases.base_of(champion), teacher, segmenter)
     _catch_up(chosen)
     # What is erased meanwhile leaves these files as soon as they are whole.
     with withdrawing.collecting(chosen.retrainings):
@@ -84,27 +90,19 @@ def _prepared(
 ) -> Prepared:
     champion, base = known.champion, known.base
     collected = _collected(chosen, champion, base)
-    training = collecting.with_base(base.training, collected)
-    annotated = int(training.known.sum())
-    named = f"{champion.ref.name}@{champion.ref.version}"
-    right, wrong = (
-        collected.reviewed(f"{each}-reason", champion=named) for each in ("right", "wrong")
-    )
-    choice = choosing.choose(
-        request.objective,
-        annotated=annotated,
-        rows=len(training),
-        right=right,
-        wrong=wrong,
-        teacher=known.teacher,
-        hyperparameters=request.hyperparameters,
-    )
+    training, validation = collecting.with_base(base.training, collected), base.validation
+    told = int(training.known.sum())
+    if known.segmenter is not None:
+        training, validation = (
+            marking.marked(each, known.segmenter) for each in (training, validation)
+        )
+    choice = _chosen(request, champion, training, collected, teacher=known.teacher, told=told)
     plan.admit_data(
         sources={"base": len(base.training), **collected.sources},
-        annotated=annotated + len(right) + len(wrong),
+        annotated=int(training.known.sum()) + sum(map(len, _reviewed(collected, champion))),
         actors=collected.actors,
     )
-    sets = {"training": training, "validation": base.validation, "locked": base.locked}
+    sets = {"training": training, "validation": validation, "locked": base.locked}
     for name, rows in sets.items():
         here.write_set(name, rows)
     here.write_json("recipe.json", _recipe(champion, choice, request.hyperparameters))
@@ -120,6 +118,39 @@ def _prepared(
         },
         f"{len(training)} rows; {choice.objective}, because {choice.reason}",
     )
+
+
+def _chosen(
+    request: Request,
+    champion: Version,
+    training: ImageSet,
+    collected: Collected,
+    *,
+    teacher: Teacher | None,
+    told: int,
+) -> Choice:
+    """Choose how to learn; `told` rows had a region before a segmenter marked any."""
+    right, wrong = _reviewed(collected, champion)
+    annotated = int(training.known.sum())
+    return choosing.choose(
+        request.objective,
+        annotated=annotated,
+        rows=len(training),
+        right=right,
+        wrong=wrong,
+        teacher=teacher,
+        segmented=annotated - told,
+        hyperparameters=request.hyperparameters,
+    )
+
+
+def _reviewed(collected: Collected, champion: Version) -> tuple[list[str], list[str]]:
+    """Return the rows that are right for the right and for the wrong reason."""
+    named = f"{champion.ref.name}@{champion.ref.version}"
+    right, wrong = (
+        collected.reviewed(f"{each}-reason", champion=named) for each in ("right", "wrong")
+    )
+    return right, wrong
 
 
 def _catch_up(chosen: Settings) -> None:

@@ -9,6 +9,7 @@ from services.launchers import Key
 from services.retraining.rows import Retraining
 
 FILE = "progress.jsonl"
+TEACHER = "teacher.jsonl"  # of the teacher that a training trains first
 _EXPORT = "export"
 
 

@@ -1,23 +1,27 @@
 """Notices that a training no longer moves: its progress has not grown for too long."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 
 class Stall:
-    """Looks at a file of progress; asked again and again.
+    """Looks at files of progress; asked again and again.
 
     Args:
-        path: The file; one that is not there has not moved.
+        paths: The files; one that is not there has not moved.
         limit_seconds: Longest time without growth; 0 for no limit.
         clock: Seconds that only grow.
     """
 
     def __init__(
-        self, path: Path, limit_seconds: float, clock: Callable[[], float] = time.monotonic
+        self,
+        paths: Sequence[Path],
+        limit_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._path, self._limit, self._clock = path, limit_seconds, clock
+        self._paths, self._limit, self._clock = tuple(paths), limit_seconds, clock
         self._size, self._since = self._measured(), clock()
 
     def has_stalled(self, *, waiting: bool = False) -> bool:
@@ -32,7 +36,8 @@ class Stall:
         return 0 < self._limit < now - self._since
 
     def _measured(self) -> int:
-        try:
-            return self._path.stat().st_size
-        except FileNotFoundError:
-            return 0
+        total = 0
+        for path in self._paths:
+            with suppress(FileNotFoundError):
+                total += path.stat().st_size
+        return total

@@ -72,7 +72,8 @@ class Work:
     def _follow(self, retraining_id: str, verb: Verb, training: int, key: Key) -> _Followed:
         spec = self._spec(retraining_id, verb, training)
         limit = self.chosen.stall_seconds if verb == "train" else 0.0
-        watch = Stall(self.launcher.folder(key) / progress.FILE, limit)
+        folder = self.launcher.folder(key)
+        watch = Stall([folder / progress.FILE, folder / progress.TEACHER], limit)
         submitted, stalled, asked_at = False, False, 0.0
         while True:
             submitted = submitted or self._submit(key, spec)

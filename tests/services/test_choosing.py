@@ -16,6 +16,7 @@ def chosen(
     right: tuple[str, ...] = (),
     wrong: tuple[str, ...] = (),
     teacher: Teacher | None = None,
+    segmented: int = 0,
     **numbers: float,
 ) -> Choice:
     return choose(
@@ -25,6 +26,7 @@ def chosen(
         right=right,
         wrong=wrong,
         teacher=teacher,
+        segmented=segmented,
         hyperparameters=numbers,
     )
 
@@ -43,9 +45,17 @@ def test_a_teacher_comes_first_and_is_named() -> None:
     assert found.reason == "clean@3 teaches what to look at"
 
 
+def test_a_segmenter_lets_a_teacher_learn_first() -> None:
+    found = chosen(annotated=90, segmented=80)
+
+    assert (found.objective, found.teacher) == ("tea", None)
+    assert found.reason == "the attached segmenter marked 80 of 100 rows"
+    assert chosen("tea", annotated=7).teacher is None  # regions alone will do, where asked for
+
+
 def test_tea_without_a_teacher_says_where_to_name_one() -> None:
     with pytest.raises(TrainingError, match=r"data\.teachers"):
-        chosen("tea", annotated=7)
+        chosen("tea")
 
 
 def test_a_teacher_is_only_used_by_tea() -> None:

@@ -1,6 +1,7 @@
 """What the training process reads from its folder, and how it begins."""
 
 import json
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -12,11 +13,12 @@ from models import architectures
 from models.errors import TrainingError
 from models.explainers.gradcam import gradcam
 from models.training.batches import batch_of
-from models.training.distillation import TEA
+from models.training.distillation import TEA, masked_images
 from models.training.exemplary import ExemplaryLearning, explanation_of
 from models.training.image_sets import ImageSet
 from models.training.objectives import ERM
 from models.training.optimizers import TrainingConfig
+from models.training.teaching import blackened
 from models.training.trainer import train
 from services.retraining import child, progress
 from services.retraining.files import Folder
@@ -141,6 +143,45 @@ def test_tea_is_taught_by_the_version_that_the_recipe_names(
     assert not made.teacher.training
     for found, wanted in zip(made.teacher.parameters(), teacher.parameters(), strict=True):
         assert torch.equal(found, wanted)
+
+
+def test_a_teacher_is_trained_first_on_images_without_what_is_irrelevant(
+    tmp_path: Path, rows: ImageSet
+) -> None:
+    """Killed after it, the next attempt takes the same teacher up."""
+    here = Folder(tmp_path)
+    for name in ("training", "validation"):
+        here.write_set(name, rows)
+    recipe = {
+        "spec": asdict(SPEC),
+        "objective": "tea",
+        "options": {},
+        "teacher": None,
+        "training": {"seed": 1, "epochs": 2, "batch_size": 3, "criterion": "last"},
+        "weights": "",
+        "champion_weights": "",
+        "good": "",
+        "bad": "",
+    }
+    here.write_json("recipe.json", recipe)
+    assert child._train(here, 1, lambda: False) == 0
+
+    other = {**recipe, "training": {**recipe["training"], "seed": 2}}
+    wanted = child._network(other)
+    config = TrainingConfig(**other["training"])
+    train(wanted, ERM(), blackened(rows), blackened(rows), config)
+    student, found = child._network(recipe), child._network(recipe)
+    objective = TEA(wanted.eval(), view=masked_images)
+    train(student, objective, rows, rows, TrainingConfig(**recipe["training"]))
+    architectures.load_weights(found, here.attempt(1) / "weights.safetensors")
+    for mine, theirs in zip(found.parameters(), student.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+
+    shutil.rmtree(here.attempt(1) / "checkpoint")  # killed when its teacher was ready
+    assert child._train(here, 2, lambda: False) == 0
+    assert (here.attempt(2) / "weights.safetensors").read_bytes() == (
+        here.attempt(1) / "weights.safetensors"
+    ).read_bytes()
 
 
 def test_an_attempt_begins_with_the_newest_checkpoint_of_the_earlier_ones(

@@ -161,7 +161,7 @@ def test_what_does_not_fit_is_refused_before_it_starts_and_never_after(
 def test_progress_is_growth_and_waiting_is_no_stall(tmp_path: Path) -> None:
     now = [0.0]
     path = tmp_path / progress.FILE
-    stall = Stall(path, 10.0, lambda: now[0])
+    stall = Stall([path, tmp_path / progress.TEACHER], 10.0, lambda: now[0])
 
     now[0] = 11.0
     assert not stall.has_stalled(waiting=True)
@@ -174,4 +174,4 @@ def test_progress_is_growth_and_waiting_is_no_stall(tmp_path: Path) -> None:
     assert not stall.has_stalled()
     now[0] = 32.1
     assert stall.has_stalled()
-    assert not Stall(path, 0.0, lambda: now[0]).has_stalled()
+    assert not Stall([path], 0.0, lambda: now[0]).has_stalled()
