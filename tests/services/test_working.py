@@ -1,7 +1,7 @@
 """A job is followed to its end: lost, stalled, late, unreachable, refused; and an end is one."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def work(tmp_path: Path, monkeypatch) -> Iterator[Work]:
     monkeypatch.setattr(working, "_LOOK_SECONDS", 0.001)
     monkeypatch.setattr(working, "_SILENT_SECONDS", 0.05)
     registry = registry_of_colours(tmp_path)
-    chosen = Settings(home=tmp_path, registry=registry.root, stall_seconds=0.05, spare_bytes=0)
+    chosen = Settings(home=tmp_path, registry=registry.root, spare_bytes=0)
     rows = connect(chosen.retraining_store)
     rows.add("r1", Request(MODEL, "auto", "an alarm", "ann"), key=None, now=NOW)
     rows.move("r1", expected=("queued",), status="running", facts={"champion": 1}, now=NOW)
@@ -101,7 +101,8 @@ def test_a_training_that_does_not_move_is_ended_and_tried_again_as_the_settings_
     work: Work,
 ) -> None:
     launcher = scripted(work, [State.RUNNING], [State.RUNNING])
-    ended = work.run("r1", "train")
+    chosen = work.chosen.model_copy(update={"stall_seconds": 0.05})
+    ended = replace(work, chosen=chosen).run("r1", "train")
 
     assert (launcher.submitted, launcher.cancelled) == ([1, 2], [1, 1, 2])
     assert ended is not None
@@ -112,8 +113,9 @@ def test_a_training_that_does_not_move_is_ended_and_tried_again_as_the_settings_
 
 def test_an_export_reports_no_progress_and_cannot_stall(work: Work) -> None:
     launcher = scripted(work, [State.RUNNING] * 200 + [State.SUCCEEDED])
+    chosen = work.chosen.model_copy(update={"stall_seconds": 0.05})
 
-    assert work.run("r1", "export") is None
+    assert replace(work, chosen=chosen).run("r1", "export") is None
     assert launcher.cancelled == []
 
 
@@ -147,7 +149,7 @@ def test_what_does_not_fit_is_refused_before_it_starts_and_never_after(
 ) -> None:
     launcher = scripted(work, [State.SUCCEEDED])
     chosen = work.chosen.model_copy(update={"spare_bytes": 10**18})
-    crowded = Work(chosen, work.rows, work.registry, launcher, work.now)
+    crowded = replace(work, chosen=chosen)
     ended = crowded.run("r1", "train")
 
     assert ended is not None
