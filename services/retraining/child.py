@@ -159,13 +159,15 @@ def _trained_teacher(
 
     It begins with other fresh weights than its student, or with the same published ones.
     """
+    training, validation = map(blackened, sets)
     other = {**recipe["training"], "seed": recipe["training"].get("seed", 0) + 1}
     teacher = _network({**recipe, "training": other})
     _say("a teacher first, on images without what is irrelevant")
     result = train(
         teacher,
         ERM(),
-        *map(blackened, sets),
+        training,
+        validation,
         replace(config, seed=other["seed"]),
         progress=_Progress(target / progress.TEACHER),
         should_stop=should_stop,

@@ -35,7 +35,7 @@ def test_a_retraining_goes_on_after_its_runner_was_killed(tmp_path: Path) -> Non
                 loop.until("r1", lambda found: found.step == "train")
                 loop.kill()
                 loop.start()
-                ended = loop.until("r1", lambda found: found.ended, seconds=300.0)
+                ended = loop.until("r1", lambda found: found.ended, seconds=900.0)
             finally:
                 loop.kill()
             with loop.rows.engine.begin() as connection:
