@@ -275,10 +275,11 @@ def test_an_alarm_is_acknowledged_with_a_reason(site) -> None:
     with opened(site, "/alarms") as page:
         card = page.locator("article.alarm")
         assert "Activation Recall of class red has fallen" in card.inner_text()
-        card.get_by_label("Your name").fill("ada")
-        card.get_by_label("What you make of it").fill("a new camera")
-        card.get_by_role("button", name="Acknowledge").click()
-        card.get_by_text("Done.").wait_for()
+        form = card.locator("form.answer")
+        form.get_by_label("Your name").fill("ada")
+        form.get_by_label("What you make of it").fill("a new camera")
+        form.get_by_role("button", name="Acknowledge").click()
+        form.get_by_text("Done.").wait_for()
 
     assert "a new camera" == noted(site, "acknowledgement")[-1]["reason"]
 
