@@ -4,7 +4,7 @@ The auditor compares live traffic with this, never with earlier traffic. Written
 under `references.FIELD` and beside it as `strangeness.safetensors`, before the version is filed.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from models.cards import Json
 from models.runtime import LARGEST_BATCH, Session
 from models.types import Prediction
 from services.ingestion import measures_of
-from services.references import STRANGENESS_FILE, strangeness_bytes
+from services.references import CLASS_MIX, STRANGENESS_FILE, strangeness_bytes
 
 # Images that are probed for the flip rate: each costs four more answers.
 PROBED = 200
@@ -42,7 +42,7 @@ def measure(
 
     Returns:
         Measure → decided class → [mean, deviation, observations]; classes with fewer than 30
-        observations are left out.
+        observations are left out. Under "class_mix" the mean is the class's share, of all.
     """
     session = Session.open(folder, device="cpu", threads=1)
     answers = [
@@ -58,7 +58,9 @@ def measure(
         _locate(values, labels, answers, regions)
         _probe(values, labels, session, images, regions)
     _write_strangeness(folder, answers)
-    return {
+    counted = Counter(labels)
+    mix: Json = {label: [count / len(labels), 0.0, count] for label, count in counted.items()}
+    return {CLASS_MIX: mix} | {
         name: {
             label: _numbers(seen)
             for label, seen in sorted(by_class.items())

@@ -1,8 +1,8 @@
 """What a model's card says about its reference set, for the auditor's detectors.
 
 In the card: `measures["reference"] = {measure: {class: [mean, deviation, observations]}}`, with
-the class "" for all classes together; beside the card: `strangeness.safetensors`.
-`services.baselines` writes both.
+the class "" for all classes together, and under "class_mix" each class's share; beside the card:
+`strangeness.safetensors`. `services.baselines` writes both.
 """
 
 import logging
@@ -19,6 +19,7 @@ from models.registry import Registry, Version
 
 LOG = logging.getLogger("rightly.auditor")
 FIELD = "reference"
+CLASS_MIX = "class_mix"
 _NOT_OF_PEOPLE = frozenset({"segmenter", "template"})
 STRANGENESS_FILE = "strangeness.safetensors"
 
@@ -73,26 +74,26 @@ class CardReferences:
 def class_counts(version: Version) -> dict[str, float] | None:
     """Return how often each class was decided on the reference set; None where the card is silent.
 
-    The card names classes with at least 30 answers; the rest of the set is shared out evenly among
-    the others.
+    A card from before "class_mix" was written counts where it names every class.
     """
     stated = version.card.fields.measures.get(FIELD)
-    by_class = stated.get("confidence") if isinstance(stated, dict) else None
-    if not isinstance(by_class, dict) or (total := _observations(by_class.get(""))) is None:
+    if not isinstance(stated, dict):
         return None
-    found = {label: _observations(by_class.get(label)) for label in version.card.spec.classes}
-    unnamed = [label for label, count in found.items() if count is None]
-    rest = max(0, total - sum(count for count in found.values() if count is not None))
-    share = rest / len(unnamed) if unnamed else 0.0
-    return {label: share if count is None else float(count) for label, count in found.items()}
+    classes = version.card.spec.classes
+    mix = stated.get(CLASS_MIX)
+    by_class = mix if isinstance(mix, dict) else stated.get("confidence")
+    if not isinstance(by_class, dict) or (mix is None and not set(classes) <= by_class.keys()):
+        return None
+    found = {label: _observations(by_class.get(label)) for label in classes}
+    return found if sum(found.values()) else None
 
 
-def _observations(numbers: object) -> int | None:
+def _observations(numbers: object) -> float:
     match numbers:
-        case [_, _, int() as observations] if observations >= 0:
-            return observations
+        case [_, _, int() as observations] if observations > 0:
+            return float(observations)
         case _:
-            return None
+            return 0.0
 
 
 def _reference(numbers: object) -> Reference | None:

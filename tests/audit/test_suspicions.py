@@ -5,10 +5,11 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from audit import records
 from audit.canonical import packed_shares
-from audit.store import searching, suspicions
+from audit.store import searching, suspicions, tables
 from audit.store.searching import Group
 from audit.suspicions import SuspicionEvent
 from tests.entries import MODEL, START, identifier, prediction
@@ -91,10 +92,10 @@ def test_too_few_answers_leave_nothing(store: Store) -> None:
 def test_erased_answers_are_no_examples_any_more(store: Store) -> None:
     store.add(*(answer(n, cornered=n % 3 == 0) for n in range(60)))
     before = search(store, 1).found[0]
-    store.tamper(
-        f"UPDATE predictions SET erased = TRUE WHERE prediction_id = '{before.examples[0]}'"
-    )
+    table = tables.predictions
+    gone = sa.update(table).where(table.c.prediction_id == before.examples[0])
     with store.ledger.engine.begin() as connection:
+        connection.execute(gone.values(erased=True))
         row = suspicions.one(connection, before.suspicion_id)
 
     assert list(before.examples[1:]) == row["examples"]

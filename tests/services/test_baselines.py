@@ -56,6 +56,7 @@ def test_the_reference_is_what_a_loop_says(made) -> None:
         "confidence",
         "flip",
         "directed_flip",
+        "class_mix",
     } == set(found)
 
 
@@ -81,7 +82,8 @@ def test_few_images_give_no_reference(tmp_path) -> None:
     images, regions = images_and_regions(60)
     found = baselines.measure(folder, images, np.zeros_like(regions))
 
-    assert {"confidence": {}} == found
+    mix = {label: [pytest.approx(1 / 3), 0.0, 20] for label in graphs.CLASSES}
+    assert {"confidence": {}, "class_mix": mix} == found
     assert not (folder / STRANGENESS_FILE).exists()
 
 

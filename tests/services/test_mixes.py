@@ -81,7 +81,10 @@ def test_traffic_is_its_own_reference_without_a_card(running: Running) -> None: 
 
 def test_the_card_is_the_reference_where_it_has_one(running: Running) -> None:  # noqa: F811
     registry = running.serving.registry
-    stated = {"confidence": {"": [0.9, 0.1, 400], "red": [0.9, 0.1, 300], "green": [0.9, 0.1, 90]}}
+    stated = {
+        "confidence": {"red": [0.9, 0.1, 300], "green": [0.9, 0.1, 90]},
+        "class_mix": {"red": [0.75, 0, 300], "green": [0.225, 0, 90], "blue": [0.025, 0, 10]},
+    }
     made = graphs.write_version(running.serving.settings.home / "other", gain=graphs.GAIN / 2)
     registry.add(MODEL, made, CardFields(measures={FIELD: stated}), now=clock.now())
     write(running, answers(STEADY, 120, version=2))
