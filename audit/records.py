@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 from audit import canonical
 from audit.canonical import Packed
+from audit.comparisons import ComparisonRecord
 from audit.decided import DecisionEvent
 from audit.errors import RecordError
 from audit.suspicions import SuspicionEvent
@@ -438,6 +439,7 @@ Event: TypeAlias = (
     | ActionEvent
     | SuspicionEvent
     | DecisionEvent
+    | ComparisonRecord
 )
 Entry: TypeAlias = Event | ImageRecord
 KINDS: dict[str, type[Entry]] = {each.kind: each for each in get_args(Entry)}

@@ -74,6 +74,7 @@ class Evidence:
         requests: Images that it was asked.
         failed: Of those, where it gave no usable answer; the champion gave one.
         failure: What it said about the last of them; "" for none.
+        unusable: Workers that could not load it.
         dropped: Images that it could not be asked because its queue was full.
         compared: Images that both have answered.
         differed: Of those, with another class.
@@ -86,6 +87,7 @@ class Evidence:
     requests: int = 0
     failed: int = 0
     failure: str = ""
+    unusable: int = 0
     dropped: int = 0
     compared: int = 0
     differed: int = 0
@@ -143,6 +145,8 @@ def judge(
 
 def _broken(limits: Limits, evidence: Evidence, *, over: bool) -> Iterator[str]:
     yield from evidence.alarms
+    if evidence.unusable:
+        yield f"{evidence.unusable} workers could not load it: {evidence.failure}"
     failed, asked = evidence.failed, evidence.requests
     if failed:
         found = intervals.wilson(failed, asked, level=LEVEL)

@@ -7,14 +7,20 @@ What is written down and measured is always Grad-CAM, whichever explainer the an
 detector that compares one week with another must not mix methods.
 """
 
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
+from statistics import median
+from time import perf_counter
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audit import localisation
+from audit.comparisons import ComparisonRecord
 from audit.errors import EmptyRegionError
 from models import preprocessing
 from models.runtime import Served
@@ -27,9 +33,13 @@ from services.errors import RequestError, ServiceError
 from services.identifiers import identifier
 from services.recording import AnsweredRegion, AnswerEntry, Recorder
 from services.replies import answer_of
+from services.rollouts import comparing
+from services.rollouts.candidates import Candidate
+from services.rollouts.shadow import Shadow
 from services.schemas import Answer, Options
 
 GRADCAM = "gradcam"
+_TIMES = 64  # of the champion's latest times, to compare a canary's with
 _LISTED = 10  # classes in the message about a wrong target
 
 
@@ -71,15 +81,21 @@ class Computed:
         answers: One per image.
         entries: What is to be written down about each.
         options: What was asked.
+        milliseconds: What the classifier took per image.
+        role: Of the version that answered.
+        comparisons: What a canary made of the images, to be written down as well.
     """
 
     answers: list[Answer]
     entries: list[AnswerEntry]
     options: Options
+    milliseconds: float
+    role: Literal["champion", "canary"] = "champion"
+    comparisons: tuple[ComparisonRecord, ...] = ()
 
 
 class Answerer:
-    """Answers requests with whatever version is the champion when they begin."""
+    """Answers requests with whatever version is the champion when they begin, or its canary."""
 
     def __init__(
         self,
@@ -88,11 +104,24 @@ class Answerer:
         limits: Limits,
         clock: Callable[[], datetime],
         templates: Templates | None = None,
+        shadow: Shadow | None = None,
     ) -> None:
+        """Connect.
+
+        Args:
+            champions: What answers now.
+            recorder: Where answers are written down.
+            limits: Of images.
+            clock: The present.
+            templates: Regions where none came with a request; None for none.
+            shadow: Where candidates answer silently; None for nowhere.
+        """
         self._templates = templates
         self._champions, self._recorder = champions, recorder
         self._limits, self._clock = limits, clock
+        self._shadow = shadow
         self._labels = telemetry.ClassLabels()
+        self._times: dict[str, deque[float]] = defaultdict(partial(deque, maxlen=_TIMES))
 
     def answer(self, model: str, question: Question) -> list[Answer]:
         """Return one answer per image, in their order, all of one version; errors as below."""
@@ -108,26 +137,70 @@ class Answerer:
                 which image.
             ExplainerError: If the version has no such explainer.
         """
-        served = self._champions.current(model)
+        first = identifier(self._clock())
+        candidate = self._champions.candidate(model)
+        if candidate is not None and candidate.answers(question.options.subject or first):
+            return self._tried(candidate, question, first)
+        computed = self._computed(self._champions.current(model), question, first)
+        self._times[model].append(computed.milliseconds)
+        return computed
+
+    def _tried(self, candidate: Candidate, question: Question, first: str) -> Computed:
+        """Answer by the canary; where it fails, by the champion, so that nobody notices."""
+        rollout, name = candidate.rollout, candidate.served.ref.name
+        try:
+            found = self._computed(candidate.served, question, first)
+            comparing.check_usable([each.prediction for each in found.entries])
+        except Exception as error:  # noqa: BLE001 - a candidate may fail in any way it likes
+            # Where the request itself is at fault, the champion says so too.
+            instead = self._computed(self._champions.current(name), question, first)
+            telemetry.candidate_answered(name, "canary", "failed", len(instead.entries))
+            told = [
+                comparing.failed(
+                    rollout, name, error, prediction_id=each.prediction_id, now=self._clock()
+                )
+                for each in instead.entries
+            ]
+            return replace(instead, comparisons=tuple(told))
+        usual = self._times[name].copy()
+        told = [
+            comparing.answered(
+                rollout,
+                each,
+                milliseconds=found.milliseconds,
+                champion_milliseconds=median(usual) if usual else None,
+                now=self._clock(),
+            )
+            for each in found.entries
+        ]
+        telemetry.candidate_answered(name, "canary", "answered", len(told))
+        telemetry.candidate_took(name, "canary", found.milliseconds / 1000)
+        return replace(found, role="canary", comparisons=tuple(told))
+
+    def _computed(self, served: Served, question: Question, first: str) -> Computed:
+        """Work the answers out by one version; the first one's identifier is given."""
         target = target_index(question.options.target, served.session.spec.classes)
         with telemetry.stage("decode"):
             pictures = self._pictures(question, served)
         pixels = np.stack([each.pixels for each in pictures])
         targets = None if target is None else [target] * len(pictures)
+        begin = perf_counter()
         with telemetry.stage("predict"):
             predictions = served.session.predict(pixels, targets)
+        milliseconds = 1000 * (perf_counter() - begin) / len(pictures)
         shown = [each.heatmap for each in predictions]
         if question.options.explainer != GRADCAM:
             chosen = [each.target for each in predictions]
             with telemetry.stage("explain"):
                 found = served.session.attribute(pixels, question.options.explainer, chosen)
             shown = [heatmap_of(each) for each in found]
-        answers, entries = [], []
+        answers: list[Answer] = []
+        entries: list[AnswerEntry] = []
         for picture, prediction, heatmap in zip(pictures, predictions, shown, strict=True):
             entry = self._entry(served, picture, prediction, question.options)
-            entries.append(entry)
-            answers.append(answer_of(entry, picture.pixels, heatmap, question.options))
-        return Computed(answers, entries, question.options)
+            entries.append(entry if entries else replace(entry, prediction_id=first))
+            answers.append(answer_of(entries[-1], picture.pixels, heatmap, question.options))
+        return Computed(answers, entries, question.options, milliseconds)
 
     def give(self, computed: Computed) -> list[Answer]:
         """Write the answers down, and only then return them.
@@ -136,8 +209,13 @@ class Answerer:
             JournalUnavailableError: If they cannot be written down now.
         """
         with telemetry.stage("record"):
-            self._recorder.record(computed.entries)
-        self._count(computed.entries, computed.options)
+            self._recorder.record(computed.entries, computed.comparisons)
+        self._count(computed)
+        if self._shadow is not None and computed.role == "champion":
+            name = computed.entries[0].model.name
+            self._shadow.offer(
+                self._champions.candidate(name), computed.entries, computed.milliseconds
+            )
         return computed.answers
 
     def _pictures(self, question: Question, served: Served) -> list[Picture]:
@@ -194,14 +272,16 @@ class Answerer:
         shape = served.session.spec.preprocessing
         return self._templates.region(served.ref.name, name, shape, (rows, columns))
 
-    def _count(self, entries: Sequence[AnswerEntry], options: Options) -> None:
-        for entry in entries:
+    def _count(self, computed: Computed) -> None:
+        for entry in computed.entries:
             name = entry.model.name
-            telemetry.PREDICTIONS.labels(name, options.explainer).inc()
+            telemetry.PREDICTIONS.labels(name, computed.options.explainer).inc()
             telemetry.RECORDS.labels(name, str(entry.region is not None).lower()).inc()
             if entry.region is not None:
                 label = self._labels.of(name, entry.classes[entry.prediction.decided])
-                telemetry.audited(name, label, entry.region.source, entry.measures)
+                telemetry.audited(
+                    name, label, entry.region.source, entry.measures, role=computed.role
+                )
 
 
 def target_index(target: str | None, classes: Sequence[str]) -> int | None:

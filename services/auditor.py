@@ -18,6 +18,7 @@ from audit.store import connections, erasure
 from audit.store.anchors import AnchorFolder
 from audit.store.ledger import Ledger
 from audit.watch.watching import Promise, Watching
+from models.errors import RegistryError
 from models.registry import Registry
 from services import clock, fire_drills, recording, settings
 from services.fire_drills import FireDrills
@@ -92,6 +93,7 @@ def connect(chosen: Settings, ledger: Ledger) -> Ingestion:
         forget=Withdrawal(
             chosen.retrainings, registry, recording.secret_key(chosen.chain_key), clock.now
         ),
+        answering=lambda model: _champion(registry, model),
     )
 
 
@@ -129,6 +131,14 @@ def _lead(
             gauges.show_drills(drills.standing)
             if taken == 0:
                 stop.wait(chosen.audit_seconds)
+
+
+def _champion(registry: Registry, model: str) -> int | None:
+    try:
+        return registry.pointer(model).version
+    except RegistryError as error:
+        LOG.warning("the champion of %s cannot be told: %s", model, error)
+        return None
 
 
 def _retention(chosen: Settings) -> erasure.Retention:

@@ -13,6 +13,7 @@ from services.commands import (
     making,
     planting,
     retraining,
+    rollouts,
     serving,
     suspecting,
     up,
@@ -46,6 +47,12 @@ access = typer.Typer(
 )
 retrainings = typer.Typer(
     help="From a request to a promoted model: follow, approve, cancel.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+canary = typer.Typer(
+    help="A candidate on trial with live requests: `rightly promote --canary` begins one.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -98,6 +105,10 @@ RETRAININGS_VERBS: dict[str, Callable[..., None]] = {
     "approve": retraining.approve,
     "cancel": retraining.cancel,
 }
+CANARY_VERBS: dict[str, Callable[..., None]] = {
+    "status": rollouts.status,
+    "withdraw": rollouts.withdraw,
+}
 for name, verb in VERBS.items():
     app.command(name)(verb)
 for name, verb in MODELS_VERBS.items():
@@ -112,6 +123,9 @@ app.add_typer(access, name="keys")
 for name, verb in RETRAININGS_VERBS.items():
     retrainings.command(name)(verb)
 app.add_typer(retrainings, name="retrainings")
+for name, verb in CANARY_VERBS.items():
+    canary.command(name)(verb)
+app.add_typer(canary, name="canary")
 
 
 def main() -> None:

@@ -140,7 +140,7 @@ def _follow(client: httpx.Client, retraining_id: str) -> dict[str, Any]:
             if found["step"] != step:
                 step = found["step"]
                 terminal.say(f"  {step}")
-            if found["status"] in {"promoted", "rejected", "failed", "cancelled"}:
+            if found["status"] in {"promoted", "rolled_back", "rejected", "failed", "cancelled"}:
                 return found
             time.sleep(0.5)
     raise TimeoutError(f"the retraining has not ended within {_TRAINING_SECONDS:g} seconds")

@@ -83,6 +83,7 @@ class Ingestion:
         retention: How long what is kept.
         identify: Makes ids for a moment.
         forget: Takes predictions out of training manifests.
+        answering: Model → the version that is champion; None where that is not known.
         broken: Source → why it cannot be read any further.
         head: Number of the last event in the chain.
         drilled: Model → when a drill of it last raised its alarm.
@@ -100,6 +101,7 @@ class Ingestion:
     plan: policy.Plan = field(default_factory=policy.Plan)
     retention: erasure.Retention = field(default_factory=erasure.Retention)
     forget: erasure.Forget = lambda _: ()
+    answering: Callable[[str], int | None] = lambda _: None
     broken: dict[str, str] = field(default_factory=dict)
     head: int = 0
     drilled: dict[str, datetime] = field(default_factory=dict)
@@ -305,6 +307,9 @@ class Ingestion:
         self._decided = now
         for model in sorted({each.series.model for each in self.watching.watched.values()}):
             standing = self.watching.standing(model)
+            answering = None if model.endswith(DRILL) else self.answering(model)
+            if answering is not None:  # what a canary does is its rollout's affair
+                standing = [each for each in standing if each.series.version == answering]
             if not standing or model.endswith(DRILL):
                 continue
             with self.ledger.batch(now=now) as batch:
@@ -416,17 +421,18 @@ def measures_of(found: localisation.Localisation) -> Mapping[str, float]:
 
 
 def _act(event: records.ActionEvent, watching: Watching) -> Sequence[records.AlarmEvent]:
-    details = event.details
-    if event.action in {"promotion", "rollback"} and details.get("version", "").isdecimal():
-        version = int(details["version"])
-        return watching.replaced(
-            details.get("model", ""), version, actor=event.actor, now=event.event_time
-        )
+    details, actor, now = event.details, event.actor, event.event_time
+    model = details.get("model", "")
+    about = {
+        "promotion": watching.replaced,
+        "rollback": watching.replaced,
+        "canary": watching.tried,
+        "withdrawal": watching.withdrawn,
+    }.get(event.action)
+    if about is not None and details.get("version", "").isdecimal():
+        return about(model, int(details["version"]), actor=actor, now=now)
     if event.action == "config_change" and details.get("what") in {"segmenter", "template"}:
-        return watching.resourced(
-            details.get("model", ""), details["what"], actor=event.actor, now=event.event_time
-        )
+        return watching.resourced(model, details["what"], actor=actor, now=now)
     if event.action == "drill":
-        model = details.get("model", "") + DRILL
-        return watching.restarted(model, actor=event.actor, now=event.event_time)
+        return watching.restarted(model + DRILL, actor=actor, now=now)
     return ()

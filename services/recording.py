@@ -103,14 +103,19 @@ class Recorder:
     journal: Journal | None
     key: bytes
 
-    def record(self, entries: Sequence[AnswerEntry]) -> None:
+    def record(self, entries: Sequence[AnswerEntry], also: Sequence[records.Event] = ()) -> None:
         """Write the answers down, all or none; safe to call from several threads.
+
+        Args:
+            entries: The answers.
+            also: What else is to be written in the same step.
 
         Raises:
             JournalUnavailableError: If they cannot be written now: answer 503, and nothing else.
         """
         if self.journal is not None:
-            self.journal.append([text for entry in entries for text in self._texts(entry)])
+            texts = [text for entry in entries for text in self._texts(entry)]
+            self.journal.append([*texts, *(records.to_bytes(event) for event in also)])
 
     def note(self, events: Sequence[records.Event]) -> None:
         """Write labels, regions, reviews and other events down, all or none.

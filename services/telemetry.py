@@ -55,15 +55,45 @@ RECORDS = Counter("audit_records", "Answers, with and without a region", ["model
 RECALL = Histogram(
     "audit_activation_recall",
     "Mean Grad-CAM value over the region",
-    ["model", "class", "source"],
+    ["model", "class", "source", "role"],
     buckets=_SHARES,
 )
 MASS = Histogram(
     "audit_relevance_mass",
     "Share of the Grad-CAM inside the region",
-    ["model", "class", "source"],
+    ["model", "class", "source", "role"],
     buckets=_SHARES,
 )
+# A candidate on trial: phase is shadow or canary, outcome agreed, differed, answered or failed.
+CANDIDATE_ANSWERS = Counter(
+    "rightly_candidate_answers",
+    "Images that a candidate on trial was asked",
+    ["model", "phase", "outcome"],
+)
+CANDIDATE_SECONDS = Histogram(
+    "rightly_candidate_seconds",
+    "Time that a candidate on trial takes per image",
+    ["model", "phase"],
+    buckets=_SECONDS,
+)
+SHADOW_DROPPED = Counter(
+    "rightly_shadow_dropped",
+    "Images that a candidate in the shadow was not asked because its queue was full",
+    ["model"],
+)
+CANDIDATE = Gauge(
+    "rightly_candidate_version",
+    "Number of the version on trial in this phase; 0 for none; the highest of the workers",
+    ["model", "phase"],
+    multiprocess_mode="livemax",
+)
+CANARY_SHARE = Gauge(
+    "rightly_canary_share",
+    "Share of the requests that a canary answers; the highest of the workers",
+    ["model"],
+    multiprocess_mode="livemax",
+)
+PHASES = ("shadow", "canary")
 
 
 class ClassLabels:
@@ -105,7 +135,26 @@ def answered(route: str | None, method: str, status: int, seconds: float) -> Non
     REQUESTS.labels(route or OTHER, known, str(status)).observe(seconds)
 
 
-def audited(model: str, label: str, source: str, measures: Mapping[str, float]) -> None:
+def on_trial(model: str, version: int, phase: str, share: float) -> None:
+    """Say which candidate is on trial; version 0 for none."""
+    for each in PHASES:
+        CANDIDATE.labels(model, each).set(version if each == phase else 0)
+    CANARY_SHARE.labels(model).set(share if phase == "canary" else 0.0)
+
+
+def candidate_answered(model: str, phase: str, outcome: str, images: int = 1) -> None:
+    """Count what became of images that a candidate was asked."""
+    CANDIDATE_ANSWERS.labels(model, phase, outcome).inc(images)
+
+
+def candidate_took(model: str, phase: str, seconds: float) -> None:
+    """Note a candidate's time per image."""
+    CANDIDATE_SECONDS.labels(model, phase).observe(seconds)
+
+
+def audited(
+    model: str, label: str, source: str, measures: Mapping[str, float], *, role: str = "champion"
+) -> None:
     """Count what was measured about one answer whose region is known.
 
     Args:
@@ -113,9 +162,10 @@ def audited(model: str, label: str, source: str, measures: Mapping[str, float]) 
         label: The most probable class, from `ClassLabels`.
         source: Where the region came from.
         measures: By name, among them activation recall and relevance mass.
+        role: Of the version that answered, "champion" or "canary".
     """
-    RECALL.labels(model, label, source).observe(measures["activation_recall"])
-    MASS.labels(model, label, source).observe(measures["relevance_mass"])
+    RECALL.labels(model, label, source, role).observe(measures["activation_recall"])
+    MASS.labels(model, label, source, role).observe(measures["relevance_mass"])
 
 
 def forget_worker(folder: Path | None) -> None:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audit import change_control
+from audit.errors import JournalUnavailableError
 from models.registry import Registry
+from models.rollout import Rollout
 from models.runtime import Session
 from services import clock, recording, settings, telemetry
 from services.access import opening
@@ -22,6 +24,8 @@ from services.pool import Pool
 from services.recording import Recorder
 from services.retraining import rows
 from services.retraining.rows import Rows
+from services.rollouts import comparing
+from services.rollouts.shadow import Shadow
 from services.schemas import Answer
 from services.settings import Settings
 from services.stores import StoreReader
@@ -38,6 +42,7 @@ class Serving:
         registry: Models and versions.
         champions: What answers now.
         answerer: Images in, answers out.
+        shadow: Where candidates answer silently.
         recorder: Where answers are written down.
         mover: Moves champion pointers and rollouts.
         trail: Where they are found again.
@@ -51,6 +56,7 @@ class Serving:
     registry: Registry
     champions: Champions
     answerer: Answerer
+    shadow: Shadow
     recorder: Recorder
     mover: Mover
     trail: Trail
@@ -70,7 +76,6 @@ def connect(chosen: Settings) -> Serving:
     """
     opening.check(chosen)
     registry = Registry(chosen.registry)
-    champions = Champions(registry, _opener(chosen), clock.now)
     recorder = recording.open_recorder(
         chosen.journal,
         source=identifier(clock.now()),
@@ -79,6 +84,14 @@ def connect(chosen: Settings) -> Serving:
         durability=chosen.durability,
     )
     limits = Limits(chosen.max_body_bytes, chosen.max_pixels)
+
+    def unusable(model: str, rollout: Rollout, error: Exception) -> None:
+        now = clock.now()
+        with suppress(JournalUnavailableError):  # the worker's log has it
+            recorder.note([comparing.failed(rollout, model, error, prediction_id="", now=now)])
+
+    champions = Champions(registry, _opener(chosen), clock.now, unusable)
+    shadow = Shadow(recorder, clock.now, deadline_seconds=chosen.deadline_seconds)
     champions.refresh()
     trials = Trials(
         registry, champions, recorder, limits, open_session=_opener(chosen), clock=clock.now
@@ -94,7 +107,9 @@ def connect(chosen: Settings) -> Serving:
             limits,
             clock.now,
             Templates(chosen.registry, chosen.segment_share),
+            shadow,
         ),
+        shadow=shadow,
         recorder=recorder,
         mover=Mover(registry, recorder, lambda: plan_digest(chosen)),
         trail=Trail(chosen.journal, ImageFolder(chosen.images), store),
@@ -132,6 +147,7 @@ async def running(serving: Serving) -> AsyncIterator[None]:
         with suppress(asyncio.CancelledError):
             await following
         serving.pool.close()
+        serving.shadow.close()
         serving.recorder.close()
         serving.store.close()
         serving.retrainings.engine.dispose()

@@ -12,8 +12,9 @@ from sqlalchemy.engine import Connection
 from audit import agreement, canonical, records
 from audit.agreement import Reading
 from audit.canonical import moment
+from audit.comparisons import ComparisonRecord
 from audit.decided import DecisionEvent
-from audit.store import decisions, suspicions, tables, tallies
+from audit.store import comparisons, decisions, suspicions, tables, tallies
 from audit.store.tallies import Value
 from audit.suspicions import SuspicionEvent
 
@@ -23,6 +24,7 @@ _EVIDENCE = (
     records.RegionEvent,
     records.ProbeEvent,
     SuspicionEvent,
+    ComparisonRecord,
 )
 
 
@@ -290,6 +292,7 @@ _LATER: dict[type, Callable[[Connection, int, Any], None]] = {
     records.ErasureRequest: _erasure,
     SuspicionEvent: suspicions.project,
     DecisionEvent: decisions.project,
+    ComparisonRecord: comparisons.project,
 }
 
 

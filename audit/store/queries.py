@@ -19,7 +19,7 @@ from audit.store import ledger, tables
 
 # How a request ends; before that it is under way.
 RECENT = 500
-SETTLED = frozenset({"promoted", "rejected", "failed", "cancelled"})
+SETTLED = frozenset({"promoted", "rejected", "failed", "cancelled", "rolled_back"})
 
 
 @dataclass(frozen=True, slots=True)

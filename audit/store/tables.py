@@ -241,6 +241,24 @@ requests = sa.Table(
     sa.Column("opened_at", _MOMENT, nullable=False),
 )
 
+# A row per image that a candidate on trial was asked; numbers only, so it survives erasures.
+comparisons = sa.Table(
+    "comparisons",
+    metadata,
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("rollout_id", _NAME, nullable=False),
+    sa.Column("phase", sa.String(8), nullable=False),
+    sa.Column("prediction_id", _NAME, nullable=False),
+    sa.Column("event_time", _MOMENT, nullable=False),
+    sa.Column("failure", sa.Text, nullable=False),
+    sa.Column("agrees", sa.Boolean, nullable=True),
+    sa.Column("recall_fall", sa.Float, nullable=True),
+    sa.Column("milliseconds", sa.Float, nullable=True),
+    sa.Column("champion_milliseconds", sa.Float, nullable=True),
+    sa.Column("dropped", sa.Integer, nullable=False),
+    sa.Index("ix_comparisons_rollout_id_phase", "rollout_id", "phase"),
+)
+
 erasures = sa.Table(
     "erasures",
     metadata,

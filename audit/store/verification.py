@@ -214,7 +214,7 @@ def _check_erasures(walk: _Walk) -> None:
 
 
 def _check_strays(walk: _Walk, connection: Connection) -> None:
-    for table in (tables.payloads, tables.predictions, tables.measures):
+    for table in (tables.payloads, tables.predictions, tables.measures, tables.comparisons):
         known = sa.select(tables.events.c.seq).where(tables.events.c.seq == table.c.seq)
         stray = sa.select(table.c.seq).where(~known.exists()).limit(ENOUGH)
         for row in connection.execute(stray):

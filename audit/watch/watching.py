@@ -6,7 +6,7 @@ is no clock and no randomness here.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -168,17 +168,53 @@ class Watching:
     def replaced(
         self, model: str, version: int, *, actor: str, now: datetime
     ) -> Sequence[records.AlarmEvent]:
-        """Another version answers: end the watches of the versions before it."""
+        """Another version answers: end the watches of the others, begin its ended ones afresh."""
         reason = f"{model}/{version} answers now"
         moved: list[records.AlarmEvent] = []
         for key, each in list(self.watched.items()):
             series, alarm = each.series, each.alarm
-            if series.model == model and series.version != version:
+            if series.model != model:
+                continue
+            if series.version == version and alarm.state is State.CLOSED:
+                self.watched.pop(key)  # it answered before, and was rolled back to
+                self.changed.add(key)
+            elif series.version != version:
                 if alarm.state is not State.CLOSED:
                     each.alarm = alarms.close(
                         alarm, Resolution.REPLACED, actor=actor, reason=reason, now=now
                     )
                     moved += self._event(key, now) if alarm.standing else []
+                self.changed.add(key)
+        return moved
+
+    def tried(
+        self, model: str, version: int, *, actor: str, now: datetime
+    ) -> Sequence[records.AlarmEvent]:
+        """A version begins to answer a share of the requests: watch it from the beginning."""
+        begun = [
+            key
+            for key, each in self.watched.items()
+            if (each.series.model, each.series.version) == (model, version)
+        ]
+        return self._end(begun, actor=actor, reason="a trial begins", now=now)
+
+    def withdrawn(
+        self, model: str, version: int, *, actor: str, now: datetime
+    ) -> Sequence[records.AlarmEvent]:
+        """A version answers no longer: end its watches, and with them its alarms."""
+        moved: list[records.AlarmEvent] = []
+        for key, each in self.watched.items():
+            same = (each.series.model, each.series.version) == (model, version)
+            if same and each.alarm.state is not State.CLOSED:
+                was_standing = each.alarm.standing
+                each.alarm = alarms.close(
+                    each.alarm,
+                    Resolution.REPLACED,
+                    actor=actor,
+                    reason=f"{model}/{version} was withdrawn",
+                    now=now,
+                )
+                moved += self._event(key, now) if was_standing else []
                 self.changed.add(key)
         return moved
 

@@ -145,23 +145,40 @@ def promote(
     *,
     reason: Reason,
     expected: Expected = None,
+    canary: Annotated[
+        float | None,
+        typer.Option(
+            help="Begin with this share of the requests; the runner makes it champion, or not.",
+            metavar="SHARE",
+        ),
+    ] = None,
 ) -> None:
     """Let a version answer from now on; workers take it up without a failed request."""
-    registry = opened()
-    before = registry.pointer(name).version
-    registry.promote(
-        name, version, reason=reason, actor=actor(), now=clock.now(), expected=expected
-    )
+    from services.commands import moving, rollouts
+
+    chosen = settings.load()
+    if canary is not None:
+        if not 0.0 < canary <= 1.0:
+            terminal.fail(f"--canary {canary}: a share of the requests lies in (0, 1]")
+        rollouts.begin(chosen, name, version, share=canary, reason=reason, expected=expected)
+        return
+    before = opened().pointer(name).version
+    with moving.mover(chosen) as mover:
+        mover.promote(
+            name, version, reason=reason, actor=actor(), now=clock.now(), expected=expected
+        )
     terminal.say(f"[bold]{name}[/]: version {version} answers (before: {before or 'none'})")
 
 
 def rollback(name: Name, *, reason: Reason, expected: Expected = None) -> None:
     """Undo the last promotion."""
-    registry = opened()
-    before = registry.pointer(name).version
-    found = registry.rollback(
-        name, reason=reason, actor=actor(), now=clock.now(), expected=expected
-    )
+    from services.commands import moving
+
+    before = opened().pointer(name).version
+    with moving.mover(settings.load()) as mover:
+        found = mover.rollback(
+            name, reason=reason, actor=actor(), now=clock.now(), expected=expected
+        )
     terminal.say(f"[bold]{name}[/]: version {found.ref.version} answers again (before: {before})")
 
 
@@ -218,7 +235,10 @@ def filed(registry: Registry, version: Version, *, promote: bool | None, reason:
     warn(version)
     wanted = registry.pointer(name).version is None if promote is None else promote
     if wanted:
-        registry.promote(name, number, reason=reason, actor=actor(), now=clock.now())
+        from services.commands import moving
+
+        with moving.mover(settings.load()) as mover:
+            mover.promote(name, number, reason=reason, actor=actor(), now=clock.now())
         terminal.say(f"{name} version {number} answers")
     else:
         terminal.say(f'let it answer: rightly models promote {name} {number} --reason "…"')

@@ -26,10 +26,17 @@ from services.errors import (
 )
 
 Status: TypeAlias = Literal[
-    "queued", "running", "awaiting_approval", "promoted", "rejected", "failed", "cancelled"
+    "queued",
+    "running",
+    "awaiting_approval",
+    "promoted",
+    "rolled_back",
+    "rejected",
+    "failed",
+    "cancelled",
 ]
 ACTIVE: tuple[Status, ...] = ("queued", "running", "awaiting_approval")
-ENDED: tuple[Status, ...] = ("promoted", "rejected", "failed", "cancelled")
+ENDED: tuple[Status, ...] = ("promoted", "rolled_back", "rejected", "failed", "cancelled")
 Priority: TypeAlias = Literal["high", "normal", "low"]
 PRIORITIES: tuple[Priority, ...] = ("high", "normal", "low")
 

@@ -34,6 +34,7 @@ from services.retraining import asking, queueing
 from services.retraining.endings import Ending
 from services.retraining.rows import ACTIVE, Request, connect
 from services.retraining.steps import ACTOR, Steps
+from services.rollouts import trial
 from services.settings import Settings
 from services.stores import StoreReader
 
@@ -60,13 +61,17 @@ def run(chosen: Settings, stop: threading.Event) -> None:
         steps = connect_steps(chosen)
         _launch(chosen, steps)
         LOG.info("taking retrainings from %s", chosen.retraining_store)
+        _tell_last(steps)
         reader = StoreReader(chosen.store)
         while not stop.wait(_SWEEP_SECONDS):
             try:
                 _take_requests(steps, reader)
                 _enqueue(steps)
+                _drive(steps)
                 _watch(steps, reader)
-            except (SQLAlchemyError, AuditError, RecordUnavailableError, OSError):
+            except (
+                SQLAlchemyError, AuditError, ModelsError, RecordUnavailableError, OSError
+            ):
                 LOG.exception("a look at the records failed and will be tried again")
 
 
@@ -90,6 +95,7 @@ def connect_steps(chosen: Settings) -> Steps:
         registry=Registry(chosen.registry),
         launcher=launching.of(chosen),
         recorder=recorder,
+        store=StoreReader(chosen.store),
         now=clock.now,
     )
 
@@ -251,6 +257,28 @@ def _take_requests(steps: Steps, reader: StoreReader) -> None:
         steps.recorder.note([records.ActionEvent(identifier(now), now, "run", ACTOR, told)])
 
 
+def _tell_last(steps: Steps) -> None:
+    """Write down what happened last to every pointer: whoever moved it may have died before."""
+    for model in steps.registry.models():
+        steps.mover.tell(model, last=1)
+
+
+def _drive(steps: Steps) -> None:
+    """Look after every candidate on trial that no retraining looks after itself."""
+    for model in steps.registry.models():
+        rollout = steps.registry.pointer(model).rollout
+        if rollout is None:
+            continue
+        if not rollout.owner:
+            steps.driver.drive(model, rollout)
+            continue
+        known = steps.rows.knows(rollout.owner)
+        if not known or steps.rows.get(rollout.owner).ended:
+            why = "has ended" if known else "is not known here"
+            reason = f"its retraining {rollout.owner} {why}"
+            trial.withdraw_left(steps.driver, model, rollout.owner, reason)
+
+
 def _watch(steps: Steps, reader: StoreReader) -> None:
     """Take a new champion back where an alarm rises on it within the plan's watch.
 
@@ -278,18 +306,15 @@ def _watch(steps: Steps, reader: StoreReader) -> None:
         if alarm is None or steps.registry.pointer(model).version != version:
             continue
         reason = f"alarm {alarm} within {plan.promotion.watch_minutes:g} minutes of promotion"
-        back = steps.registry.rollback(
-            model, reason=reason, actor=ACTOR, now=now, expected=version
-        )
+        back = steps.mover.rollback(model, reason=reason, actor=ACTOR, now=now, expected=version)
         steps.rows.move(
             each.retraining_id,
             expected=("promoted",),
+            status="rolled_back",
             facts={"rolled_back": alarm},
             now=now,
             said=f"rolled back to version {back.ref.version}: {reason}",
         )
-        told = {"model": model, "version": str(version), "reason": reason}
-        steps.recorder.note([records.ActionEvent(identifier(now), now, "rollback", ACTOR, told)])
 
 
 @contextmanager

@@ -77,10 +77,20 @@ class RetrainingReply(Reply):
     """The alarm that it answers, where a person named one."""
     priority: Literal["high", "normal", "low"] = "normal"
     status: Literal[
-        "queued", "running", "awaiting_approval", "promoted", "rejected", "failed", "cancelled"
+        "queued",
+        "running",
+        "awaiting_approval",
+        "promoted",
+        "rolled_back",
+        "rejected",
+        "failed",
+        "cancelled",
     ]
+    """promoted: its candidate answers; rolled_back: it did, as a canary or as champion, and was
+    taken back."""
     step: str
-    """What is being done: collect, train, export, evaluate, gate, approve, promote, ended."""
+    """What is being done: collect, train, export, evaluate, gate, approve, shadow, canary,
+    promote, ended."""
     outcome: str
     """Why it ended as it did; empty before."""
     progress: dict[str, Any] | None = None
@@ -93,6 +103,9 @@ class RetrainingReply(Reply):
     """Champion and candidate on the locked set; null before the evaluation."""
     verdict: dict[str, Any] | None = None
     """The gate's, with every check; null before."""
+    trial: dict[str, str] | None = None
+    """How shadow and canary ended, by phase; null before, and where the plan leaves them out.
+    While one is under way, `GET /v1/models/{model}/rollout` has it."""
     created_at: datetime
     changed_at: datetime
     events: list[RetrainingEvent] = Field(default_factory=list)
@@ -133,6 +146,7 @@ def shown(
         candidate=facts.get("candidate"),
         measured=facts.get("measured"),
         verdict=facts.get("verdict"),
+        trial=facts.get("trial"),
         created_at=found.created_at,
         changed_at=found.changed_at,
         events=events or [],

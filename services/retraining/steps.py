@@ -1,4 +1,4 @@
-"""The steps of a retraining: collect, train, export, evaluate, gate, approve, promote.
+"""The steps of a retraining, from collecting data to promoting what was learnt.
 
 Each may be killed anywhere and begun again: it looks at what is there before it does anything. A
 step returns None to go on, or how the retraining ends. It never raises for what can be foreseen.
@@ -23,10 +23,12 @@ from models import cards
 from models.cards import CardFields, Lineage
 from models.errors import VersionConflictError
 from models.registry import Registry, Version
+from models.rollout import Phase
 from models.runtime import Session
 from services import baselines
 from services.identifiers import identifier
 from services.launchers import Launcher
+from services.moves import Mover
 from services.recording import Recorder
 from services.references import FIELD
 from services.retraining import bases, comparing, evaluating, files, preparing, withdrawing
@@ -34,7 +36,10 @@ from services.retraining.endings import Ending
 from services.retraining.files import Folder
 from services.retraining.rows import ACTIVE, Retraining, Rows
 from services.retraining.working import Verb, Work
+from services.rollouts import trial
+from services.rollouts.driving import Driver
 from services.settings import Settings
+from services.stores import StoreReader
 
 LOG = logging.getLogger("rightly.runner")
 ACTOR = "retraining"
@@ -52,6 +57,7 @@ class Steps:
         registry: Where versions are.
         launcher: Where training runs.
         recorder: Where promotions and verdicts are written down for the auditor.
+        store: The audit store, where the evidence about a candidate on trial is.
         now: The clock.
     """
 
@@ -60,6 +66,7 @@ class Steps:
     registry: Registry
     launcher: Launcher
     recorder: Recorder
+    store: StoreReader
     now: Callable[[], datetime]
 
     @property
@@ -72,6 +79,8 @@ class Steps:
             "evaluate": self.evaluate,
             "gate": self.gate,
             "approve": self.approve,
+            "shadow": self.shadow,
+            "canary": self.canary,
             "promote": self.promote,
         }
 
@@ -184,6 +193,14 @@ class Steps:
         )
         return None
 
+    def shadow(self, retraining_id: str) -> Ending | None:
+        """Let the candidate answer silently beside the champion, as long as the plan says."""
+        return self._try(retraining_id, "shadow", self._plan().shadow.requests)
+
+    def canary(self, retraining_id: str) -> Ending | None:
+        """Let the candidate answer a share of the requests, as long as the plan says."""
+        return self._try(retraining_id, "canary", self._plan().canary.requests)
+
     def promote(self, retraining_id: str) -> Ending | None:
         """Move the champion pointer, once, and only from the champion that was compared with."""
         found = self.rows.get(retraining_id)
@@ -191,25 +208,26 @@ class Steps:
         champion, candidate = int(facts["champion"]), int(facts["candidate"])
         if self._plan().digest != facts["plan"]:
             return Ending("rejected", "the change-control plan has changed meanwhile")
-        reason = f"retraining {retraining_id}: {found.request.reason}"[:2000]
-        if not self._was_promoted(model, candidate, reason):
+        reason = _reason(found)
+        pointer = self.registry.pointer(model)
+        tried = pointer.rollout is not None or "trial" in facts
+        if pointer.version != candidate and not self._was_promoted(model, candidate, reason):
             try:
-                self.registry.promote(
-                    model, candidate, reason=reason, actor=ACTOR, now=self.now(), expected=champion
+                self.mover.promote(
+                    model,
+                    candidate,
+                    reason=reason,
+                    actor=ACTOR,
+                    now=self.now(),
+                    expected=champion,
+                    approved_by=self._approved_by(retraining_id),
+                    rollout_id=retraining_id if tried else None,
                 )
             except VersionConflictError as error:
-                return Ending("rejected", f"another champion meanwhile: {error}")
-        said = [each.actor for each in self.rows.approvals(retraining_id) if each.approved]
-        self._note(
-            found,
-            "promotion",
-            {
-                "version": str(candidate),
-                "previous": str(champion),
-                "plan": str(facts["plan"]),
-                "approved_by": ", ".join(said) or "rule",
-            },
-        )
+                return Ending(
+                    "rejected", f"the champion or the trial was moved meanwhile: {error}"
+                )
+        self.mover.tell(model)
         return Ending("promoted", f"version {candidate} answers instead of version {champion}")
 
     def cancelled(self, retraining_id: str) -> Ending | None:
@@ -217,8 +235,20 @@ class Steps:
         by = self.rows.get(retraining_id).cancelled_by
         return None if by is None else Ending("cancelled", f"cancelled by {by}")
 
+    @property
+    def mover(self) -> Mover:
+        """Moves the pointers and writes it down."""
+        return Mover(self.registry, self.recorder, lambda: self._plan().digest)
+
+    @property
+    def driver(self) -> Driver:
+        """Looks at candidates on trial."""
+        return Driver(self.mover, self.store, self._plan, self.now)
+
     def finish(self, retraining_id: str, ending: Ending) -> None:
-        """Write the end down; a retraining ends once."""
+        """Write the end down; a retraining ends once, and leaves no candidate on trial."""
+        model = self.rows.get(retraining_id).request.model
+        trial.withdraw_left(self.driver, model, retraining_id, f"{ending.status}: {ending.reason}")
         changed = self.rows.move(
             retraining_id,
             expected=ACTIVE,
@@ -235,6 +265,42 @@ class Steps:
     def _run(self, retraining_id: str, verb: Verb) -> Ending | None:
         work = Work(self.chosen, self.rows, self.registry, self.launcher, self.now)
         return work.run(retraining_id, verb)
+
+    def _try(self, retraining_id: str, phase: Phase, requests: int) -> Ending | None:
+        """Take the candidate through one phase of its trial; 0 requests leave it out."""
+        found = self.rows.get(retraining_id)
+        facts = found.facts
+        if requests == 0:
+            return None
+        if self._plan().digest != facts["plan"]:
+            return Ending("rejected", "the change-control plan has changed meanwhile")
+        wanted = trial.Wanted(
+            model=found.request.model,
+            version=int(facts["candidate"]),
+            champion=int(facts["champion"]),
+            retraining_id=retraining_id,
+            reason=_reason(found),
+            approved_by=self._approved_by(retraining_id),
+        )
+
+        def is_cancelled() -> bool:
+            return self.cancelled(retraining_id) is not None
+
+        try:
+            tried = trial.run(self.driver, phase, wanted, cancelled=is_cancelled)
+        except VersionConflictError as error:
+            return Ending("rejected", f"it cannot be tried: {error}")
+        known = {**facts.get("trial", {}), phase: tried.reason}
+        self._learn(retraining_id, {"trial": known}, f"{phase}: {tried.reason}")
+        if (ended := self.cancelled(retraining_id)) is not None:
+            return ended
+        if tried.passed:
+            return None
+        return Ending("rolled_back" if tried.answered else "rejected", f"{phase}: {tried.reason}")
+
+    def _approved_by(self, retraining_id: str) -> str:
+        said = [each.actor for each in self.rows.approvals(retraining_id) if each.approved]
+        return ", ".join(said) or "rule"
 
     def _card(
         self, found: Retraining, champion: Version, attempt: Folder, exported: Folder
@@ -306,6 +372,10 @@ class Steps:
 
     def _folder(self, retraining_id: str) -> Folder:
         return Folder(self.chosen.retrainings / retraining_id)
+
+
+def _reason(found: Retraining) -> str:
+    return f"retraining {found.retraining_id}: {found.request.reason}"[:2000]
 
 
 def _kind(version: Version) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from audit.rollout import Evidence, Judgement, Limits
-from models import durable
 
 FILE: Final = "rollout-look.json"
 # A runner looks several times a second.
@@ -64,7 +63,10 @@ def write(
         "seconds": limits.seconds,
         "evidence": shown,
     }
-    durable.write(folder / FILE, json.dumps(content).encode())
+    # Renamed, so that nobody reads half of it; not synced: losing it loses nothing.
+    beside = folder / f".{FILE}.partial"
+    beside.write_text(json.dumps(content), "utf-8")
+    beside.replace(folder / FILE)
 
 
 def read(folder: Path, rollout_id: str) -> Look | None:

@@ -71,6 +71,8 @@ class RolloutEvidence(Reply):
     """Of those, where it gave no usable answer; the champion gave one."""
     failure: str
     """What it said about the last of them; empty for none."""
+    unusable: int
+    """Workers that could not load it."""
     dropped: int
     """Images that it could not be asked because its queue was full."""
     compared: int
