@@ -104,6 +104,7 @@ class Answerer:
         limits: Limits,
         clock: Callable[[], datetime],
         templates: Templates | None = None,
+        *,
         shadow: Shadow | None = None,
     ) -> None:
         """Connect.

@@ -88,6 +88,7 @@ MODELS_VERBS: dict[str, Callable[..., None]] = {
 }
 AUDIT_VERBS: dict[str, Callable[..., None]] = {
     "status": auditing.status,
+    "lineage": auditing.lineage,
     "verify": auditing.verify,
     "export": auditing.export,
     "erase": auditing.erase,

@@ -36,7 +36,7 @@ _SCHEMES: dict[str, Any] = {
     },
 }
 # Operations that take the identifier of an answer.
-_FOUND_AGAIN = ("find", "image", "heatmap")
+_FOUND_AGAIN = ("find", "lineage", "image", "heatmap")
 _SPOKEN: tuple[type[BaseModel], ...] = (Answer, ImageRequest, Options, PredictionRequest, Problem)
 
 

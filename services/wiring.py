@@ -107,7 +107,7 @@ def connect(chosen: Settings) -> Serving:
             limits,
             clock.now,
             Templates(chosen.registry, chosen.segment_share),
-            shadow,
+            shadow=shadow,
         ),
         shadow=shadow,
         recorder=recorder,

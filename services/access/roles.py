@@ -21,6 +21,7 @@ ROLES: Mapping[str, Role] = {
     "GET /schema.json": Role.CLIENT,
     "POST /v1/models/{model}/predictions": Role.CLIENT,
     "GET /v1/predictions/{prediction_id}": Role.CLIENT,
+    "GET /v1/predictions/{prediction_id}/lineage": Role.VIEWER,
     "GET /v1/predictions/{prediction_id}/image.png": Role.CLIENT,
     "GET /v1/predictions/{prediction_id}/heatmap.png": Role.CLIENT,
     "PUT /v1/predictions/{prediction_id}/label": Role.CLIENT,

@@ -82,6 +82,36 @@ def requests(
                 terminal.say(f"  {each}")
 
 
+def lineage(
+    prediction: Annotated[str, typer.Argument(help="Identifier of an answer.")],
+    *,
+    json: Json = False,
+) -> None:
+    """Follow an answer back to its version, data, recipe, code, libraries and approvers."""
+    from models.registry import Registry
+    from services.errors import UnknownPredictionError
+    from services.images import ImageFolder
+    from services.lineage import trace
+    from services.retraining.rows import open_rows
+    from services.stores import StoreReader
+    from services.trail import Trail
+
+    chosen = settings.load()
+    trail = Trail(chosen.journal, ImageFolder(chosen.images), StoreReader(chosen.store))
+    record = trail.find(prediction)
+    if record is None:
+        raise UnknownPredictionError(f"no prediction {prediction} was recorded, or it was erased")
+    with open_rows(chosen.retraining_store) as rows:
+        found = trace(record, Registry(chosen.registry), rows)
+    if json:
+        terminal.print_json(found.model_dump(mode="json"))
+        return
+    shown = terminal.table(f"answer {prediction}", "what", "value")
+    for what, value in _lineage_rows(found):
+        shown.add_row(what, str(value).replace("[", r"\["))
+    terminal.console.print(shown)
+
+
 def verify(*, json: Json = False) -> None:
     """Check the whole audit trail for changes behind its back; exit status 1 if there are any."""
     from audit.store import verification
@@ -217,3 +247,32 @@ def _await_erasure(chosen: Settings, event_id: str) -> str | None:
         helping.join()
         reader.close()
     return done
+
+
+def _lineage_rows(found: Any) -> list[tuple[str, object]]:  # noqa: ANN401 - loaded late, as above
+    rows: list[tuple[str, object]] = [
+        ("answered", f"{found.answered_at.isoformat()[:19]} by {found.role}"),
+        ("version", f"{found.model.name} {found.model.version}, {found.model.digest}"),
+    ]
+    if (move := found.promotion) is not None:
+        rows.append((move.action, f"{move.at.isoformat()[:19]} by {move.actor}: {move.reason}"))
+        rows.append(("approved by", move.approved_by or "nobody"))
+        rows.append(("plan", move.plan or "not known"))
+    if (rollout := found.rollout) is not None:
+        rows.append(("canary", f"{rollout.rollout_id} by {rollout.actor}: {rollout.reason}"))
+        rows.append(("approved by", rollout.approved_by or "nobody"))
+        rows.append(("plan", rollout.plan or "not known"))
+    if (made := found.retraining) is not None:
+        rows.append(("retraining", f"{made.retraining_id} by {made.requested_by}: {made.reason}"))
+        rows += [
+            ("approval" if each.approved else "refusal", f"{each.actor}: {each.reason}")
+            for each in made.approvals
+        ]
+    for number, origin in enumerate([found.version, *found.ancestors]):
+        if origin is not None:
+            before = f"ancestor {number}: " if number else ""
+            rows.append((f"{before}data", origin.dataset or "not known"))
+            rows.append((f"{before}seeds", ", ".join(map(str, origin.seeds)) or "none"))
+            rows += [(f"{before}recipe: {key}", each) for key, each in origin.recipe.items()]
+            rows += [(f"{before}library: {key}", each) for key, each in origin.libraries.items()]
+    return rows

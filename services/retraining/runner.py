@@ -25,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from audit import change_control, policy, records
 from audit.errors import AuditError
 from audit.store import tables
+from models.champion import Champion
 from models.errors import ModelsError
 from models.registry import Registry
 from services import clock, launching, recording, settings
@@ -61,17 +62,15 @@ def run(chosen: Settings, stop: threading.Event) -> None:
         steps = connect_steps(chosen)
         _launch(chosen, steps)
         LOG.info("taking retrainings from %s", chosen.retraining_store)
-        _tell_last(steps)
-        reader = StoreReader(chosen.store)
+        reader, told = StoreReader(chosen.store), dict[str, Champion]()
         while not stop.wait(_SWEEP_SECONDS):
             try:
                 _take_requests(steps, reader)
                 _enqueue(steps)
+                _tell(steps, told)
                 _drive(steps)
                 _watch(steps, reader)
-            except (
-                SQLAlchemyError, AuditError, ModelsError, RecordUnavailableError, OSError
-            ):
+            except (SQLAlchemyError, AuditError, ModelsError, RecordUnavailableError, OSError):
                 LOG.exception("a look at the records failed and will be tried again")
 
 
@@ -257,10 +256,13 @@ def _take_requests(steps: Steps, reader: StoreReader) -> None:
         steps.recorder.note([records.ActionEvent(identifier(now), now, "run", ACTOR, told)])
 
 
-def _tell_last(steps: Steps) -> None:
-    """Write down what happened last to every pointer: whoever moved it may have died before."""
+def _tell(steps: Steps, told: dict[str, Champion]) -> None:
+    """Write down what happened to each pointer since the last look: its mover may have died."""
     for model in steps.registry.models():
-        steps.mover.tell(model, last=1)
+        pointer = steps.registry.pointer(model)
+        if told.get(model) != pointer:
+            steps.mover.tell(model, last=2 if model in told else 1)
+            told[model] = pointer
 
 
 def _drive(steps: Steps) -> None:

@@ -11,6 +11,7 @@ import queue
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from time import perf_counter
@@ -106,8 +107,8 @@ class Shadow:
                 self._thread.start()
 
     def _work(self) -> None:
-        # On Linux a thread has a priority of its own; where it has not, all work shares the fate.
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
+        with suppress(OSError):  # only on Linux a thread has a priority of its own
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
         while (job := self._queue.get()) is not None:
             name = job.candidate.served.ref.name
             told = self._compare(job)

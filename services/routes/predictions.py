@@ -12,6 +12,7 @@ from audit import canonical
 from audit.records import PredictionRecord
 from services import forms, overlays, png, wiring
 from services.errors import UnknownPredictionError
+from services.lineage import LineageReply, trace
 from services.replies import answer_of_record
 from services.routes.depending import Connected, Name, refusals
 from services.schemas import Answer, Answers, PredictionId, PredictionRequest
@@ -61,6 +62,16 @@ async def predict(model: Name, request: Request, serving: Connected) -> Response
 def find(prediction_id: Id, serving: Connected) -> Answer:
     """Return a recorded answer with its Grad-CAM, found as soon as it was given."""
     return answer_of_record(recorded(serving, prediction_id))
+
+
+@router.get(
+    "/v1/predictions/{prediction_id}/lineage",
+    summary="Where an answer comes from",
+    responses=refusals(404, 409, 422, 503),
+)
+def lineage(prediction_id: Id, serving: Connected) -> LineageReply:
+    """Follow an answer back to its version, data, recipe, code, libraries and approvers."""
+    return trace(recorded(serving, prediction_id), serving.registry, serving.retrainings)
 
 
 @router.get(

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from audit import records
+from audit import change_control, records
+from models.champion import Champion
 from services import clock, serving
 from services.identifiers import identifier
 from services.recording import Recorder
@@ -105,7 +106,9 @@ def test_an_alarm_on_a_new_champion_takes_it_back_once(place: Place) -> None:
     place.look(runner._watch)
     assert place.steps.registry.pointer(MODEL).version == 1
     assert place.steps.rows.get(name).facts["rolled_back"] == "alarm-activation_recall-2"
-    assert [each.action for each in place.journal.events] == ["rollback"]
+    assert place.steps.rows.get(name).status == "rolled_back"
+    told = [(each.action, each.details["version"]) for each in place.journal.events]
+    assert told == [("promotion", "2"), ("rollback", "1")]
 
     now = clock.now()
     place.steps.registry.promote(MODEL, 2, reason="still", actor="ann", now=now)
@@ -167,6 +170,58 @@ def test_a_request_that_a_person_made_over_rest_is_not_made_again(place: Place) 
 
     assert [each.retraining_id for each in place.steps.rows.page()] == [name]
     assert place.journal.events == []
+
+
+def test_what_happened_to_a_pointer_is_told_once_whoever_moved_it(place: Place) -> None:
+    """A promotion whose process died before it could write it down."""
+    seen: dict[str, Champion] = {}
+    runner._tell(place.steps, seen)
+    place.steps.registry.promote(MODEL, 2, reason="by hand", actor="ann", now=clock.now())
+    for _ in range(3):
+        runner._tell(place.steps, seen)
+    told = {each.event_id: each.details["version"] for each in place.journal.events}
+
+    assert list(told.values()) == ["1", "2"]
+
+
+def test_a_candidate_whose_retraining_has_ended_is_withdrawn(place: Place) -> None:
+    name = place.promoted(2)
+    place.steps.registry.rollback(MODEL, reason="it", actor="ann", now=clock.now())
+    place.steps.mover.begin(
+        MODEL, 2, rollout_id=name, phase="canary", share=0.5, reason="it", actor="test",
+        now=clock.now(), owner=name,
+    )  # fmt: skip
+    runner._drive(place.steps)
+    end = place.steps.registry.pointer(MODEL).ended[-1]
+
+    assert (end.outcome, place.steps.registry.pointer(MODEL).rollout) == ("withdrawn", None)
+    assert "has ended" in end.reason
+
+
+def test_a_canary_is_withdrawn_where_the_plan_changes_or_its_alarm_rises(place: Place) -> None:
+    def begin() -> None:
+        now = clock.now()
+        place.steps.mover.begin(
+            MODEL, 2, rollout_id=identifier(now), phase="canary", share=0.5, reason="it",
+            actor="test", now=now,
+        )  # fmt: skip
+
+    begin()
+    runner._drive(place.steps)
+    assert place.steps.registry.pointer(MODEL).rollout is not None
+    place.alarm(2, "activation_recall")
+    runner._drive(place.steps)
+    assert "alarm-activation_recall-2" in place.steps.registry.pointer(MODEL).ended[-1].reason
+
+    own = place.steps.chosen.home / "plan.toml"
+    own.write_text(change_control.DEFAULT.read_text())
+    changed = place.steps.chosen.model_copy(update={"change_control": own})
+    object.__setattr__(place.steps, "chosen", changed)
+    begin()
+    own.write_text(change_control.DEFAULT.read_text() + "\n# another one\n")
+    runner._drive(place.steps)
+    assert "plan has changed" in place.steps.registry.pointer(MODEL).ended[-1].reason
+    place.steps.store.close()
 
 
 def test_the_runner_runs_beside_the_gateway_unless_told_otherwise() -> None:

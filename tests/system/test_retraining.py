@@ -16,7 +16,31 @@ from tests.lamps import MODEL, NOW, Loop, champion, plan
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
-STEPS = ("queued", "collect", "train", "export", "evaluate", "gate", "approve", "promote", "ended")
+STEPS = (
+    *("queued", "collect", "train", "export", "evaluate", "gate"),
+    *("approve", "shadow", "canary", "promote", "ended"),
+)
+# Nobody asks anything here: both phases pass after their seconds with no evidence.
+TRIAL = """
+[shadow]
+requests = 5
+seconds = 0.5
+when_quiet = "go_on"
+disagreement = 1.0
+recall_fall = 1.0
+errors = 0.0
+latency_milliseconds = 50.0
+latency_ratio = 2.0
+[canary]
+share = 0.5
+requests = 5
+seconds = 0.5
+when_quiet = "go_on"
+withdraw_on_alarm = true
+errors = 0.0
+latency_milliseconds = 50.0
+latency_ratio = 2.0
+"""
 EPOCHS = 40
 
 
@@ -45,6 +69,12 @@ def moves(loop: Loop) -> list[str]:
     return [each["reason"] for each in json.loads(pointer.read_text())["history"]]
 
 
+def tried(loop: Loop) -> list[tuple[str, str]]:
+    pointer = json.loads((loop.settings.registry / MODEL / "champion.json").read_text())
+    assert pointer["rollout"] is None
+    return [(each["rollout"]["rollout_id"], each["outcome"]) for each in pointer["ended"]]
+
+
 def pids(loop: Loop, name: str, attempt: int) -> dict[str, int]:
     path = loop.settings.retrainings / name / f"attempt-{attempt}" / shim.STARTED
     loop.until(name, lambda _: path.exists())
@@ -57,6 +87,7 @@ def checkpoint(loop: Loop, name: str) -> Path:
 
 def test_killed_at_every_step_it_is_promoted_once_and_resumes_bit_by_bit(loop: Loop) -> None:
     """First the runner dies at each step; then the shim in mid-training; the weights are equal."""
+    plan(loop.settings.home, trial=TRIAL)
     loop.ask("r1", epochs=EPOCHS)
     loop.start()
     for number in range(1, len(STEPS) - 1):
@@ -67,6 +98,9 @@ def test_killed_at_every_step_it_is_promoted_once_and_resumes_bit_by_bit(loop: L
 
     assert first.status == "promoted", first.reason
     assert [each for each in moves(loop) if "r1" in each] == ["retraining r1: a test"]
+    assert set(first.facts["trial"]) == {"shadow", "canary"}
+    assert tried(loop) == [("r1", "promoted")]
+    plan(loop.settings.home)
 
     loop.ask("r2", epochs=EPOCHS)
     started = pids(loop, "r2", 1)
