@@ -131,8 +131,9 @@ class Settings(BaseModel):
     """How long the auditor sleeps when there is nothing to ingest."""
     webhook_token: str = Field(default="", max_length=400, repr=False)
     """Bearer token that Alertmanager must send; without one the webhook is closed."""
-    false_alarm_days: float = Field(default=90.0, gt=0, le=36_500)
-    """Wanted mean days between false alarms of all detectors of a model together."""
+    false_alarm_days: float = Field(default=30.0, gt=0, le=36_500)
+    """Wanted mean days between false alarms of all detectors of a model together. Three times as
+    many find a fall of 0.10 about ten answers of its class later (docs/decisions/0009)."""
     records_per_day: float = Field(default=1_000.0, gt=0, le=1e9)
     """Audited answers per day and model; with the days it sets the threshold of the detectors."""
     tolerance: float = Field(default=0.02, gt=0, lt=1)

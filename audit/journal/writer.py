@@ -66,8 +66,8 @@ class Writer:
     _number: int = 0
     _open: _Open | None = None
     _waiting: list[_Call] = field(default_factory=list)
-    _queue: threading.Lock = field(default_factory=threading.Lock)
-    _file: threading.Lock = field(default_factory=threading.Lock)
+    _leading: bool = False
+    _turn: threading.Condition = field(default_factory=threading.Condition)
 
     def append(self, entries: Sequence[bytes]) -> None:
         """Write `entries` in order, all or none acknowledged; return when they are durable.
@@ -79,11 +79,11 @@ class Writer:
             JournalUnavailableError: If they could not be written; the next call tries again.
         """
         call = _Call(entries)
-        with self._queue:
-            self._waiting.append(call)
-        with self._file:
-            if not call.done:
-                self._lead(call)
+        if (calls := self._led(call)) is not None:
+            try:
+                self._write(calls)
+            finally:
+                self._pass_on()
         if call.failure is not None:
             raise JournalUnavailableError(
                 f"the journal in {self.folder} cannot be written: {call.failure}"
@@ -91,7 +91,9 @@ class Writer:
 
     def close(self) -> None:
         """Close the segment; a later `append` begins a new one."""
-        with self._file:
+        with self._turn:
+            while self._leading:
+                self._turn.wait()
             self._leave()
 
     def __enter__(self) -> Self:
@@ -100,22 +102,42 @@ class Writer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _lead(self, own: _Call) -> None:
-        """Write for everybody who waits, or for one alone where each syncs for itself."""
-        with self._queue:
+    def _led(self, own: _Call) -> Sequence[_Call] | None:
+        """Wait until another has written `own`, or return the calls that are ours to write.
+
+        Who is done leaves at once: it never queues behind the next one's sync.
+        """
+        with self._turn:
+            self._waiting.append(own)
+            while self._leading and not own.done:
+                self._turn.wait()
+            if own.done:
+                return None
+            self._leading = True
             if self.durability == "fsync":
-                calls = [own]
                 self._waiting.remove(own)
-            else:
-                calls, self._waiting = self._waiting, []
-        failure: OSError | None = None
+                return [own]
+            calls, self._waiting = self._waiting, []
+            return calls
+
+    def _pass_on(self) -> None:
+        with self._turn:
+            self._leading = False
+            self._turn.notify_all()
+
+    def _write(self, calls: Sequence[_Call]) -> None:
+        """Write for everybody who waits, or for one alone where each syncs for itself."""
+        failure: OSError | None = OSError("the writer was interrupted")
         try:
             self._commit([entry for call in calls for entry in call.entries])
+            failure = None
         except OSError as error:
             failure = error
-            self._cut()
-        for call in calls:
-            call.failure, call.done = failure, True
+        finally:
+            if failure is not None:
+                self._cut()
+            for call in calls:
+                call.failure, call.done = failure, True
 
     def _commit(self, entries: Sequence[bytes]) -> None:
         now = self._segment()

@@ -63,7 +63,7 @@ class Promise:
         tolerance: Smallest fall of a measure that is worth an alarm.
     """
 
-    days: float = 90.0
+    days: float = 30.0
     records_per_day: float = 1000.0
     tolerance: float = TOLERANCE
 

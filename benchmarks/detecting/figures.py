@@ -10,12 +10,16 @@ from detecting.streams import CHANGE, Change, Floats
 from audit.detectors.cusum import siegmund_limit
 from audit.detectors.esr import MixtureESR
 from audit.detectors.reference import Reference
+from audit.watch.watching import Promise
 
 # A family of 10,000 records between false alarms; each record feeds two detectors (both sides of
 # its class), so each detector has a threshold of 20,000.
 RUN_LENGTH = 10_000
 FED = 2
 THRESHOLD = RUN_LENGTH * FED
+# What a deployment has that changes no setting, and what it would have with other promises.
+LIVE = Promise().family.threshold
+PROMISES = (10.0, 30.0, 90.0)  # days
 
 Alarms = Sequence[list[int]]
 Run = Callable[[Floats, Floats], Alarms]
@@ -44,14 +48,15 @@ FULL = Size((40, 10_000), 300, 60, 4_000, 20_000)
 QUICK = Size((40, 5_000), 200, 10, 3_000, 6_000)
 
 
-def detectors(references: Floats) -> list[MixtureESR]:
-    """Return one e-SR per reference set, as a deployment would make them."""
-    return [MixtureESR.watching(Reference.of(each), threshold=THRESHOLD) for each in references]
+def esr_at(threshold: float) -> Run:
+    """Return a run of our alarm, one detector per reference set."""
 
+    def run(values: Floats, references: Floats) -> Alarms:
+        known = [Reference.of(each) for each in references]
+        watchers = [MixtureESR.watching(each, threshold=threshold) for each in known]
+        return replicas.esr(values, watchers).alarms
 
-def run_esr(values: Floats, references: Floats) -> Alarms:
-    """Run our alarm."""
-    return replicas.esr(values, detectors(references)).alarms
+    return run
 
 
 def run_cusum(values: Floats, references: Floats) -> Alarms:
@@ -67,7 +72,10 @@ def one_by_one(peer: peers.Peer) -> Run:
     ]
 
 
-OURS: tuple[tuple[str, Run], ...] = (("e-SR (the alarm)", run_esr), ("CUSUM (drawn)", run_cusum))
+OURS: tuple[tuple[str, Run], ...] = (
+    ("e-SR (the alarm)", esr_at(THRESHOLD)),
+    ("CUSUM (drawn)", run_cusum),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +115,21 @@ def rows(size: Size, seed: int) -> list[Row]:
     ours = [_row(name, run, size, size.replicates, seed) for name, run in OURS]
     return ours + [
         _row(peer.name, one_by_one(peer), size, size.peer_replicates, seed) for peer in peers.ALL
+    ]
+
+
+def promised(size: Size, seed: int) -> list[Row]:
+    """Return one row per promise that the setting `false_alarm_days` could make."""
+    return [
+        _row(
+            f"{days:g} days, threshold {Promise(days=days).family.threshold:,.0f}"
+            + (" *" if Promise(days=days) == Promise() else ""),
+            esr_at(Promise(days=days).family.threshold),
+            size,
+            size.replicates,
+            seed,
+        )
+        for days in PROMISES
     ]
 
 
