@@ -27,7 +27,7 @@ SEGMENT_BYTES = 16 * 2**20
 RESERVE_BYTES = 64 * 2**20
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Call:
     """One call of `append` on its way to the file."""
 
@@ -108,14 +108,15 @@ class Writer:
         Who is done leaves at once: it never queues behind the next one's sync.
         """
         with self._turn:
-            self._waiting.append(own)
+            shared = self.durability != "fsync"
+            if shared:
+                self._waiting.append(own)
             while self._leading and not own.done:
                 self._turn.wait()
             if own.done:
                 return None
             self._leading = True
-            if self.durability == "fsync":
-                self._waiting.remove(own)
+            if not shared:
                 return [own]
             calls, self._waiting = self._waiting, []
             return calls

@@ -320,3 +320,32 @@ def test_the_background_writer_counts_what_it_drops(tmp_path) -> None:
 
         assert journal.dropped == 2
     assert [] == entries(tmp_path)
+
+
+@pytest.mark.parametrize("durability", ["fsync", "group", "os"])
+def test_equal_entries_of_many_threads_are_all_written(tmp_path, durability) -> None:
+    with Writer(tmp_path, "w", durability) as writer:
+        threads = [
+            threading.Thread(target=lambda: [writer.append([b"{}"]) for _ in range(4)])
+            for _ in range(6)
+        ]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join(60)
+            assert not each.is_alive()
+
+    assert 24 == len([*reader.read_source(tmp_path, "w", None)])
+
+
+def test_an_interrupted_write_acknowledges_nothing(tmp_path, monkeypatch) -> None:
+    writer = Writer(tmp_path, "w", "os")
+    writer.append([b"{}"])
+    monkeypatch.setattr(lines, "encode", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        writer.append([b"{}"])
+    monkeypatch.undo()
+    writer.append([b"{}"])
+    writer.close()
+
+    assert 2 == len([*reader.read_source(tmp_path, "w", None)])
