@@ -28,7 +28,11 @@ _COMMANDS: dict[Part, str] = {
 @contextmanager
 def installation(chosen: Settings) -> Iterator[httpx.Client]:
     """Run `rightly serve` until the block ends; yields a client of it."""
-    environment = settings.serving_environment(chosen)
+    environment = {
+        name: value
+        for name, value in settings.serving_environment(chosen).items()
+        if not name.startswith("RIGHTLY_TEST_")  # ours, and no setting
+    }
     with (chosen.home / "serve.log").open("ab") as sink:
         process = subprocess.Popen(
             [sys.executable, "-m", "services.cli", "serve"],
@@ -39,15 +43,24 @@ def installation(chosen: Settings) -> Iterator[httpx.Client]:
     try:
         url = f"http://{chosen.host}:{chosen.port}"
         with httpx.Client(base_url=url, timeout=30.0) as client:
-            asked(client, "GET", "/readyz", seconds=300.0)
+            while not _is_ready(client):
+                assert process.poll() is None, (chosen.home / "serve.log").read_text()
+                sleep(0.1)
             yield client
     finally:
         process.terminate()
         process.wait(60)
 
 
+def _is_ready(client: httpx.Client) -> bool:
+    try:
+        return client.get("/readyz").is_success
+    except httpx.HTTPError:
+        return False
+
+
 def asked(
-    client: httpx.Client, verb: str, path: str, *, seconds: float = 120.0, **options: object
+    client: httpx.Client, verb: str, path: str, *, seconds: float = 300.0, **options: object
 ) -> httpx.Response:
     """Ask until somebody answers: between a worker's death and the next one nobody does."""
     end = monotonic() + seconds
