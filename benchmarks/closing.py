@@ -50,7 +50,9 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="fewer images")
     flat.add_argument(parser)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--objective", default="auto", help="how to learn; auto chooses")
+    parser.add_argument(
+        "--objective", default="counterexamples", help="how to learn; auto lets the runner choose"
+    )
     asked = parser.parse_args()
     root = Path(os.environ.get("RIGHTLY_DATA", "../shared/data"))
     if not root.is_dir():

@@ -14,7 +14,11 @@ from models.errors import TrainingError
 from services.retraining.teaching import Teacher
 
 # λ of RRR on pixels in [0, 1]: at 1 the digits' cue is given up and little accuracy with it.
-_RRR_WEIGHT = 1.0
+# Counterexamples show the cues of other images: beside noise a cue would stay what it was.
+_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "rrr": {"weight": 1.0},
+    "counterexamples": {"fill": "other"},
+}
 _UNWEIGHTED = {"erm", "tea", "counterexamples"}
 
 
@@ -77,7 +81,7 @@ def choose(
             "tea needs a teacher: name a version in the change-control plan (data.teachers), or "
             "attach a segmenter, so that one can learn without the surroundings"
         )
-    options: dict[str, Any] = {"weight": _RRR_WEIGHT} if name == "rrr" else {}
+    options = dict(_OPTIONS.get(name, {}))
     if "weight" in hyperparameters and name not in _UNWEIGHTED:
         options["weight"] = float(hyperparameters["weight"])
     exemplary = name == "exbl"

@@ -75,6 +75,7 @@ def test_nothing_to_learn_from_is_said(known: dict) -> None:
 
 
 def test_a_person_can_choose_otherwise() -> None:
+    assert chosen("counterexamples", weight=3.0).options == {"fill": "other"}
     found = chosen("gradcam_penalty", annotated=7, weight=3.0)
 
     assert (found.objective, found.options) == ("gradcam_penalty", {"weight": 3.0})
