@@ -35,6 +35,8 @@ PARTS: dict[str, tuple[Part, ...]] = {
     "evaluate": ("runner", "gateway", "auditor"),
     "gate": ("runner", "auditor"),
     "approve": ("runner", "gateway"),
+    "shadow": ("runner", "auditor"),
+    "canary": ("runner", "gateway"),
     "promote": ("runner", "auditor", "gateway"),
 }
 STEPS = (*PARTS, "ended")
