@@ -35,6 +35,28 @@ LENIENT = {
     "fewest": 1,
 }
 
+# Where nobody asks anything, both phases pass after their seconds with no evidence.
+TRIAL = """
+[shadow]
+requests = 5
+seconds = 0.5
+when_quiet = "go_on"
+disagreement = 1.0
+recall_fall = 1.0
+errors = 0.0
+latency_milliseconds = 50.0
+latency_ratio = 2.0
+[canary]
+share = 0.5
+requests = 5
+seconds = 0.5
+when_quiet = "go_on"
+withdraw_on_alarm = true
+errors = 0.0
+latency_milliseconds = 50.0
+latency_ratio = 2.0
+"""
+
 
 def data_set(root: Path, marked: Sequence[str] = ("train", "val", "test")) -> Path:
     """Bright and dark images with a manifest and groups, and regions in the splits `marked`."""

@@ -15,7 +15,7 @@ from models.training.image_sets import ImageSet
 from services import png
 
 BATCH = 16
-ENDED = {"promoted", "rejected", "failed", "cancelled"}
+ENDED = {"promoted", "rolled_back", "rejected", "failed", "cancelled"}
 
 
 @dataclass(slots=True)

@@ -40,7 +40,7 @@ PARTS: dict[str, tuple[Part, ...]] = {
     "promote": ("runner", "auditor", "gateway"),
 }
 STEPS = (*PARTS, "ended")
-ENDED = {"promoted", "rejected", "failed", "cancelled"}
+ENDED = {"promoted", "rolled_back", "rejected", "failed", "cancelled"}
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def chosen(tmp_path: Path) -> Settings:
         port=free_port(),
         audit_port=0,
         default_model=lamps.MODEL,
-        change_control=lamps.plan(tmp_path),
+        change_control=lamps.plan(tmp_path, trial=lamps.TRIAL),
         device="cpu",
         threads=1,
     )

@@ -12,7 +12,7 @@ import pytest
 from services import shim
 from services.retraining.rows import Approval
 from services.settings import Settings
-from tests.lamps import MODEL, NOW, Loop, champion, plan
+from tests.lamps import MODEL, NOW, TRIAL, Loop, champion, plan
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
@@ -20,27 +20,8 @@ STEPS = (
     *("queued", "collect", "train", "export", "evaluate", "gate"),
     *("approve", "shadow", "canary", "promote", "ended"),
 )
-# Nobody asks anything here: both phases pass after their seconds with no evidence.
-TRIAL = """
-[shadow]
-requests = 5
-seconds = 0.5
-when_quiet = "go_on"
-disagreement = 1.0
-recall_fall = 1.0
-errors = 0.0
-latency_milliseconds = 50.0
-latency_ratio = 2.0
-[canary]
-share = 0.5
-requests = 5
-seconds = 0.5
-when_quiet = "go_on"
-withdraw_on_alarm = true
-errors = 0.0
-latency_milliseconds = 50.0
-latency_ratio = 2.0
-"""
+
+
 EPOCHS = 40
 
 
