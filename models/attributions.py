@@ -4,8 +4,9 @@ All return signed evidence for the target, summed over the colour channels, floa
 columns]. For one image the numbers do not depend on its neighbours in a batch.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import ClassVar, Final, Literal, Protocol
 
 import numpy as np
@@ -15,6 +16,8 @@ from models.errors import ExplainerError
 from models.types import Prediction
 
 Pixels = NDArray[np.float32]
+
+_TOGETHER: Final = 32  # images of one call
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +111,11 @@ class SmoothGrad:
     def attribute(self, measure: Measure, pixels: Pixels, targets: Sequence[int]) -> Pixels:
         """Return the mean gradient, summed over the channels."""
         rng = np.random.default_rng(self.seed)
-        total = np.zeros(pixels.shape, np.float32)
-        for _ in range(self.samples):
-            noise = rng.standard_normal(pixels.shape[1:], np.float32) * (255 * self.sigma)
-            total += measure("input_gradient", pixels + noise, targets)
+        noises = (
+            rng.standard_normal(pixels.shape[1:], np.float32) * (255 * self.sigma)
+            for _ in range(self.samples)
+        )
+        total = _summed(measure, (pixels + noise for noise in noises), targets)
         return _over_channels(total / np.float32(self.samples))
 
 
@@ -141,10 +145,11 @@ class IntegratedGradients:
     def attribute(self, measure: Measure, pixels: Pixels, targets: Sequence[int]) -> Pixels:
         """Return (image - baseline) times the mean gradient on the way, summed over channels."""
         way: Pixels = pixels - np.float32(self.baseline)
-        total = np.zeros(pixels.shape, np.float32)
-        for step in range(self.steps):
-            share = np.float32((step + 0.5) / self.steps)
-            total += measure("input_gradient", np.float32(self.baseline) + share * way, targets)
+        points = (
+            np.float32(self.baseline) + np.float32((step + 0.5) / self.steps) * way
+            for step in range(self.steps)
+        )
+        total = _summed(measure, points, targets)
         shares: Pixels = total * way / np.float32(self.steps)
         return _over_channels(shares)
 
@@ -169,6 +174,22 @@ METHODS: Final[Mapping[str, Method]] = {
     each.name: each
     for each in (InputGradients(), GradientXInput(), SmoothGrad(), IntegratedGradients(), LRP())
 }
+
+
+def _summed(measure: Measure, variants: Iterator[Pixels], targets: Sequence[int]) -> Pixels:
+    """Return the sum of the gradients at several variants of the same images.
+
+    Some variants are asked about at once, so that the cores can share them.
+    """
+    together = max(1, _TOGETHER // len(targets))
+    total: Pixels | None = None
+    while group := list(islice(variants, together)):
+        found = measure("input_gradient", np.concatenate(group), [*targets] * len(group))
+        for gradient in found.reshape(len(group), *group[0].shape):
+            total = gradient if total is None else total + gradient
+    if total is None:
+        raise ExplainerError("there is no variant of the images to explain")
+    return total
 
 
 def _over_channels(values: Pixels) -> Pixels:
