@@ -101,6 +101,20 @@ def decision(page: Any) -> None:  # noqa: ANN401
     page.locator("dialog[open]").get_by_label("Your name").fill("ada")
 
 
+def trail(page: Any) -> None:  # noqa: ANN401
+    """The audit trail, just verified."""
+    if page.get_by_role("button", name="Verify now").count():
+        page.get_by_role("button", name="Verify now").click()
+    page.locator("#checked .pill").wait_for()
+
+
+def record(page: Any) -> None:  # noqa: ANN401
+    """An answer that somebody has reviewed, with everything."""
+    page.locator("table.events tbody th a").first.click()
+    page.locator("dt", has_text="prediction id").locator("xpath=..").get_by_role("link").click()
+    page.locator("#chain").wait_for()
+
+
 def _run(page: Any) -> str:  # noqa: ANN401
     """Return the address of the newest run."""
     return str(page.locator("table.runs tbody th a").first.get_attribute("href"))
@@ -124,6 +138,8 @@ PAGES = {
     "gate": ("/runs", gate),
     "pairs": ("/runs", pairs),
     "decision": ("/runs", decision),
+    "trail": ("/trail", trail),
+    "record": ("/trail?kind=review", record),
 }
 
 
