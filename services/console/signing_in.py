@@ -40,7 +40,15 @@ class LeavingForm(Body):
 Next = Annotated[str, Query(max_length=2000, description="Where to go afterwards, a path here.")]
 
 
-@router.get("/sign-in", summary="Sign in", response_class=HTMLResponse, responses=refusals(422))
+@router.get(
+    "/sign-in",
+    summary="Sign in",
+    response_class=HTMLResponse,
+    responses={
+        **refusals(422),
+        303: {"description": "There is nothing to sign in to, or it is done"},
+    },
+)
 def sign_in_page(serving: Connected, asking: Asking, next: Next = "/") -> Response:  # noqa: A002 - the name in the address
     """Ask for a key, or offer the provider's sign-in."""
     if serving.settings.sign_in == "none" or asking.signed_in:
@@ -53,7 +61,7 @@ def sign_in_page(serving: Connected, asking: Asking, next: Next = "/") -> Respon
     summary="Sign in with an API key",
     status_code=HTTPStatus.SEE_OTHER,
     response_class=RedirectResponse,
-    responses=refusals(400, 401, 403, 408, 413, 422, 429),
+    responses=refusals(400, 401, 403, 404, 408, 413, 422, 429),
 )
 def sign_in(
     request: Request,
@@ -61,16 +69,23 @@ def sign_in(
     said: Annotated[KeyForm, Form()],
 ) -> Response:
     """Begin a session for whoever holds the key."""
+    if serving.settings.sign_in == "none":
+        raise HTTPException(HTTPStatus.NOT_FOUND, "there is no sign-in here")
     here = door_of(request)
+    looks = door.wants_page(request.scope, dict(request.scope["headers"]))
     held = here.keys.held(said.key.strip())
     if held is None:
         refused = here.refused_key(door.address(request.scope))
+        if not looks:
+            return refused
         words = "This key does not count."
         if refused.status_code == HTTPStatus.TOO_MANY_REQUESTS:
             words = "Too many wrong keys from this address. Wait a minute, then try again."
         return _page(serving.settings.sign_in, said.next, words, refused)
     if Role.named(held.role) < Role.VIEWER:
         words = "This key is for programs: it may ask for predictions, not look at pages."
+        if not looks:
+            raise ForbiddenError(words)
         return _page(serving.settings.sign_in, said.next, words, status=HTTPStatus.FORBIDDEN)
     telemetry.SIGN_INS.labels("key", "accepted").inc()
     _, cookie = here.sessions.begin(now=here.clock(), key_id=held.key_id)

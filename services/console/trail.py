@@ -29,7 +29,10 @@ Day = Annotated[str, Query(pattern=r"^(\d{4}-\d\d-\d\d)?$", description="A day, 
     HERE,
     summary="Audit trail",
     response_class=HTMLResponse,
-    responses=refusals(404, 422, 503),
+    responses={
+        **refusals(404, 422, 503),
+        303: {"description": "To the event of the identifier"},
+    },
 )
 def trail_page(
     serving: Connected,
