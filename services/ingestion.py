@@ -400,12 +400,15 @@ def measure_late(batch: Batch, seq: int, event: records.RegionEvent, watching: W
         return
     values = measures_of(found)
     source = event.region.source
+    # The promise of the detectors counts on two sources of a record at most: a reviewer, and one.
+    others = queries.region_sources(batch.connection, event.prediction_id) - {source, "reviewer"}
     corrected = projections.add_measures(
         batch.connection, seq, event.prediction_id, source, values
     )
     # A corrected region changes the charts; what a detector has seen it has seen. One drawn from
     # the heatmap would agree with it.
     feeds = event.stratum in {"all", "random"} and event.basis != "heatmap"
+    feeds = feeds and (source == "reviewer" or not others)
     if feeds and not corrected:
         for each in watching.located(record, source, values):
             batch.append(each)

@@ -79,7 +79,12 @@ class ServedSegmenter:
         """
         by_shape: dict[tuple[object, ...], list[Seen]] = {}
         for record, png in answers:
-            image = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+            try:
+                image = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+            except (OSError, ValueError, SyntaxError) as error:
+                LOG.warning("the image of %s cannot be read: %s", record.event_id, error)
+                self._count(record.model.name, "failed", 1)
+                continue
             by_shape.setdefault((record.model.name, *image.shape), []).append((record, image))
         return [
             event

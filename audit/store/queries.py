@@ -105,6 +105,13 @@ def request_seq(connection: Connection, request_id: str) -> int | None:
     return connection.execute(found).scalar()
 
 
+def region_sources(connection: Connection, prediction_id: str) -> set[str]:
+    """Return the sources of the regions that an answer was measured against."""
+    table = tables.measures
+    found = sa.select(table.c.source).where(table.c.prediction_id == prediction_id).distinct()
+    return {source for source in connection.execute(found).scalars() if source}
+
+
 def erasure_known(connection: Connection, event_id: str) -> bool:
     """Whether an erasure with this id was asked for."""
     table = tables.erasures

@@ -167,7 +167,7 @@ def _told(reading: Reading, model: str) -> Iterator[Told]:
     wanted = (
         sa.select(payloads.c.seq)
         .select_from(payloads.join(events, events.c.seq == payloads.c.seq))
-        .where(events.c.kind.in_(_KINDS))
+        .where(events.c.kind.in_(_KINDS), ~_only_guessed(payloads))
         .order_by(payloads.c.seq)
     )
     later: dict[str, list[records.Event]] = {}
@@ -182,6 +182,21 @@ def _told(reading: Reading, model: str) -> Iterator[Told]:
             told = _settled(record, said) if record is not None and live else None
             if told is not None:
                 yield told
+
+
+def _only_guessed(payloads: sa.Table) -> sa.ColumnElement[bool]:
+    """Whether an event is a program's region of an answer that nobody has said anything about.
+
+    A segmenter draws regions of a good part of the traffic: they are not read one by one.
+    """
+    values, answers = tables.measures, tables.predictions
+    open_class = answers.c.label.is_(None) & answers.c.verdict.is_(None)
+    return (
+        sa.select(values.c.seq)
+        .join(answers, answers.c.prediction_id == values.c.prediction_id)
+        .where(values.c.seq == payloads.c.seq, values.c.source.in_(_PROGRAMS), open_class)
+        .exists()
+    )
 
 
 def _settled(record: records.PredictionRecord, said: Sequence[records.Event]) -> Told | None:

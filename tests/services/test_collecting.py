@@ -196,3 +196,21 @@ def test_the_best_example_is_the_champions_that_a_reviewer_called_one(collect) -
     assert identifier(2) == best
     row = next(each for each in found.provenance if each["row"] == best)
     assert ("good", "bob") == (row["exemplar"], row["judged_by"])
+
+
+def test_a_region_that_a_program_drew_alone_is_not_learnt_from(collect) -> None:
+    """It waits for somebody to say the class; then the row has it."""
+
+    def drawn(number: int) -> records.RegionEvent:
+        cells = np.zeros((7, 7), np.float32)
+        cells[4, 4] = 1.0
+        evidence = records.RegionEvidence("segmenter", "1", packed_shares(cells), 0.02)
+        return records.RegionEvent(
+            identifier(300 + number), LATER, identifier(number), evidence, "segmenter", "random"
+        )
+
+    found = collect([answered(1), answered(2), drawn(1), drawn(2), label(2, "3")])
+
+    assert found.rows.ids == (identifier(2),)
+    assert found.rows.relevant[0].any()
+    assert found.actors == {"ada": 1}

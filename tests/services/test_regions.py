@@ -19,6 +19,7 @@ from services.cli import app
 from services.identifiers import sampled
 from services.settings import Settings
 from tests import graphs
+from tests.entries import prediction
 from tests.served import MODEL, registry_of_colours
 from tests.services.test_audit_routes import Client, Running, close, square
 
@@ -166,6 +167,41 @@ def test_a_region_of_the_segmenter_keeps_when_it_was_and_when_it_came(
     assert measure.event_time == kinds["prediction"].event_time
     assert kinds["region"].event_time > kinds["prediction"].event_time
     assert answered["audit"] is None
+
+
+def test_a_broken_image_stops_nobody(running: Running, trained: Path) -> None:
+    attach(trained)
+    answered = running.predict()
+    running.drain()
+    record = replace(prediction(1), region=None)
+    record = replace(record, model=replace(record.model, name=MODEL, version=1))
+    found = running.audit.segmenter.locate([(record, b"no picture")], now=clock.now())
+
+    assert answered["prediction_id"]
+    assert found == []
+    assert running.audit.segmenter.counts[MODEL, "failed"] == 1
+
+
+def test_a_late_region_of_a_client_is_charted_and_feeds_no_second_detector(
+    running: Running, trained: Path
+) -> None:
+    """The detectors count on one source beside the reviewer's."""
+    attach(trained)
+    running.drain()
+    name = running.predict()["prediction_id"]
+    running.drain()
+    late = {"region": square(slice(0, 4), slice(0, 4)), "source": "client", "stratum": "all"}
+    put = running.client.put(f"/v1/predictions/{name}/region", json=late)
+    running.drain()
+    watched = {
+        each.series.source
+        for each in running.audit.watching.watched.values()
+        if each.series.measure == "activation_recall"
+    }
+
+    assert put.status_code == 202
+    assert sources(running) == {"segmenter": 1, "client": 1}
+    assert watched == {"segmenter"}
 
 
 def test_only_the_drawn_share_is_segmented(home: Path, trained: Path) -> None:
