@@ -59,6 +59,7 @@ def main() -> int:
         print(f"no images in {root}; set RIGHTLY_DATA to run this benchmark")
         return 0
     began = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the server goes along
     with tempfile.TemporaryDirectory(prefix="rightly-closing-") as home:
         most = QUICK_IMAGES if asked.quick else 0
         live = prepare(root, Path(home) / "set", seed=asked.seed, most=most)
