@@ -150,4 +150,5 @@ def test_a_live_alarm_asks_for_one_retraining_and_a_storm_for_no_other(server: S
     assert (found["status"], found["choice"]["objective"]) == ("promoted", "rrr"), found["outcome"]
     assert len(server.ask("GET", path).json()["items"]) == 1
     alarms = server.ask("GET", f"/v1/alarms?model={ALARMED}").json()["items"]
-    assert {each["state"] for each in alarms} <= {"requested", "closed"}, alarms
+    answered = {each["state"] for each in alarms if each["measure"] == "activation_recall"}
+    assert answered <= {"requested", "closed"}, alarms
