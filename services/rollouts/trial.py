@@ -3,16 +3,18 @@
 Killed anywhere and begun again it finds the pointer as it left it and goes on.
 """
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from audit.rollout import Judgement
-from models.errors import VersionConflictError
+from models.errors import ModelsError, VersionConflictError
 from models.rollout import Ended, Phase, Rollout
 from services.rollouts.driving import ACTOR, Driver
 
+LOG = logging.getLogger("rightly.rollouts")
 LOOK_SECONDS: Final = 0.5
 
 
@@ -92,12 +94,14 @@ def run(
 
 def withdraw_left(driver: Driver, model: str, retraining_id: str, reason: str) -> None:
     """Withdraw the candidate of a retraining that has ended, if it is on trial still."""
-    rollout = driver.mover.registry.pointer(model).rollout
-    if rollout is not None and rollout.owner == retraining_id:
-        try:
+    try:
+        rollout = driver.mover.registry.pointer(model).rollout
+        if rollout is not None and rollout.owner == retraining_id:
             driver.withdraw(model, rollout, reason)
-        except VersionConflictError:
-            return  # somebody was faster
+    except VersionConflictError:
+        return  # somebody was faster
+    except ModelsError:  # a pointer that cannot be read must not keep it from ending
+        LOG.exception("the trial of %s cannot be withdrawn", retraining_id)
 
 
 def _in_phase(driver: Driver, phase: Phase, wanted: Wanted, rollout: Rollout | None) -> Rollout:
