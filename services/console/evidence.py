@@ -67,6 +67,11 @@ class Evidence:
     agreement: Agreement
     conflicts: int
 
+    @property
+    def answers(self) -> int:
+        """How many answers the window holds."""
+        return sum(each.decided.answers for each in self.classes)
+
 
 def gather(
     connection: Connection, model: str, version: int | None, source: str | None

@@ -11,11 +11,14 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from PIL import Image
 
 from audit import records
-from audit.store import connections
+from audit.canonical import Packed
+from audit.store import connections, tables
 from audit.store.ledger import Ledger
+from audit.suspicions import Suspected, SuspicionEvent
 from models import samples
 from models.samples import Sample
 from services import auditor, clock, recording
@@ -31,6 +34,7 @@ PAGES = ["/", "/try", f"/models/{MODEL}", f"/review?model={MODEL}", "/alarms", "
 ANSWERS = 24
 LIMIT = 200_000  # bytes of a page beside its images
 ALARM = "0123456789abcdef0123456789"
+SUSPICION = "fedcba9876543210fedcba9876"
 # Where the cell (1, 2) of the grid lies: evidence for red.
 RED = graphs.patch("red", 4, 8)
 
@@ -62,6 +66,7 @@ def site(tmp_path_factory) -> Iterator[SimpleNamespace]:
         audited = audit(server)
         with audited.ledger.batch(now=clock.now()) as batch:
             batch.append(alarm())
+            batch.append(suspicion(batch.connection))
         with browser.browser() as running:
             yield SimpleNamespace(server=server, audited=audited, browser=running)
         audited.ledger.engine.dispose()
@@ -94,6 +99,24 @@ def alarm() -> records.AlarmEvent:
         evidence={"observations": 70.0, "value": 21000.0, "threshold": 20000.0},
         actor="auditor",
     )
+
+
+def suspicion(connection) -> SuspicionEvent:
+    """What a look at the answers of a class might find."""
+    table = tables.predictions
+    reds = sa.select(table.c.prediction_id).where(table.c.class_label == "red").limit(4)
+    now = clock.now()
+    group = Suspected(
+        suspicion_id=SUSPICION,
+        size=4,
+        share=0.5,
+        heatmap=Packed.of(np.eye(4) / 4, "<f4"),
+        focus=0.5,
+        distance=0.9,
+        score=0.67,
+        examples=tuple(connection.execute(reds).scalars()),
+    )
+    return SuspicionEvent(identifier(now), now, MODEL, 1, "red", 8, 0.2, 2, (group,))
 
 
 @contextmanager
@@ -268,7 +291,26 @@ def test_the_model_page_draws_what_is_watched(site) -> None:
         row = page.locator("#classes + .scroll tbody tr").first.inner_text()
 
         assert "8" in row.split()
-        assert "No group of heatmaps stands out" in page.locator("main").inner_text()
+
+
+def test_a_suspected_shortcut_is_confirmed(site) -> None:
+    with opened(site, f"/models/{MODEL}") as page:
+        card = page.locator(".suspicions > li")
+        assert "4 of 8" in card.inner_text()
+        assert 4 == card.locator(".thumbs img").count()
+        card.get_by_text("Judge it").click()
+        card.get_by_label("It is a shortcut").check()
+        card.get_by_label("Your name").fill("ada")
+        card.get_by_label("Why").fill("always the corner")
+        card.get_by_role("button", name="Write it down").click()
+        card.get_by_text("Done.").wait_for()
+        ingest(site)
+        page.wait_for_load_state("networkidle")
+    with opened(site, f"/models/{MODEL}") as page:
+        page.locator(".suspicions .pill.alarm").wait_for()
+
+    said = noted(site, "action")[-1]
+    assert ("suspicion_verdict", "confirmed") == (said["action"], said["details"]["verdict"])
 
 
 def test_an_alarm_is_acknowledged_with_a_reason(site) -> None:
