@@ -50,7 +50,7 @@ def test_from_the_alarm_to_a_promoted_model_with_the_browser_alone(chosen: Setti
         dialog.get_by_role("button", name="Open the retraining").click()
 
         page.get_by_role("heading", name="Retraining of digits").wait_for()
-        page.get_by_text("Epoch 1 of").wait_for(timeout=10 * MINUTES)
+        page.locator("#now", has_text=" of 8").wait_for(timeout=10 * MINUTES)
         page.locator("#losses canvas").wait_for()
         page.get_by_text("The gate passed version 2.").wait_for(timeout=30 * MINUTES)
         assert "passed" in page.locator("h2#gate").inner_text()

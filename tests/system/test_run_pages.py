@@ -100,7 +100,7 @@ def waiting(site) -> str:
         dialog.get_by_role("button", name="Open the retraining").click()
         page.get_by_role("heading", name=f"Retraining of {MODEL}").wait_for()
         page.get_by_text("The gate passed version 2.").wait_for(timeout=900 * SECONDS)
-        page.get_by_text("Epoch 1 of 1").wait_for()
+        page.locator("#now", has_text="Epoch 1 of 1").wait_for()
         page.locator("#losses canvas").wait_for()
         page.locator("#log", has_text="exported, compared with torch").wait_for()
         assert "holds" in page.locator("table.gate").inner_text()
@@ -182,6 +182,6 @@ def test_a_training_is_watched_and_cancelled(site) -> None:
         dialog = page.locator("dialog[open]")
         dialog.get_by_label("Your name").fill("eve")
         dialog.get_by_role("button", name="Cancel the retraining").click()
-        page.get_by_text("Cancelled by eve").wait_for(timeout=300 * SECONDS)
+        page.locator(".note", has_text="Cancelled by eve").wait_for(timeout=300 * SECONDS)
 
     assert "cancelled" == site.loop.rows.get(name).status
