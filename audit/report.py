@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from audit import intervals
+from audit import intervals, sampling
 from audit.canonical import moment
 from audit.intervals import Estimate
 from audit.store import tables
@@ -73,6 +73,21 @@ class Coverage:
     with_label: int
     reviewed: int
     erased: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewed:
+    """How often a verdict would be given, were every answer reviewed.
+
+    Attributes:
+        verdict: The verdict.
+        random: From the random stratum alone; None where nothing of it was reviewed.
+        weighted: From both strata, weighted.
+    """
+
+    verdict: str
+    random: Estimate | None
+    weighted: Estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +153,40 @@ def verdicts(connection: Connection, span: Span) -> Mapping[str, int]:
         .order_by(table.c.verdict)
     )
     return {row[0]: row[1] for row in connection.execute(wanted)}
+
+
+def reviewed(connection: Connection, span: Span, *, level: float = 0.95) -> Sequence[Reviewed]:
+    """Return the share of each verdict among all answers, estimated from the first readings.
+
+    The random stratum alone gives a share with Wilson's interval; both strata together one with
+    every reading weighted by one over its probability of being asked for.
+    """
+    table, answers = tables.reviews, tables.predictions
+    wanted = (
+        sa.select(table.c.prediction_id, table.c.verdict, table.c.stratum, table.c.inclusion)
+        .join(answers, answers.c.prediction_id == table.c.prediction_id)
+        .where(table.c.reading == "first", answers.c.stream == "live", *_within(answers, span))
+        .order_by(table.c.seq)
+    )
+    # A later first reading of the same answer corrects the one before.
+    latest = {row.prediction_id: row for row in connection.execute(wanted)}
+    rows = [*latest.values()]
+    drawn = [row for row in rows if row.stratum == "random"]
+    inclusion = [row.inclusion for row in rows]
+    return [
+        Reviewed(
+            verdict=verdict,
+            random=intervals.wilson(
+                sum(row.verdict == verdict for row in drawn), len(drawn), level=level
+            )
+            if drawn
+            else None,
+            weighted=sampling.weighted_mean(
+                [float(row.verdict == verdict) for row in rows], inclusion, level=level
+            ),
+        )
+        for verdict in sorted({row.verdict for row in rows})
+    ]
 
 
 def alarms(

@@ -122,6 +122,16 @@ class CoverageReply(Reply):
     erased: int
 
 
+class ReviewedReply(Reply):
+    """How often a verdict would be given, were every answer reviewed."""
+
+    verdict: str
+    random: EstimateReply | None
+    """From the random stratum alone, the only one that feeds alarms."""
+    weighted: EstimateReply
+    """From all first readings, each weighted by one over its probability of being asked for."""
+
+
 class AuditSummary(Reply):
     """What the audit knows about a model."""
 
@@ -130,6 +140,9 @@ class AuditSummary(Reply):
     coverage: CoverageReply
     measures: list[MeasuredReply]
     verdicts: dict[str, int]
+    """As counted; what is chosen for review is not like the rest."""
+    reviewed: list[ReviewedReply]
+    """Without the bias of that choice."""
 
 
 class KnownRegion(Reply):

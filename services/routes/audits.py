@@ -14,6 +14,7 @@ from services.audit_schemas import (
     CoverageReply,
     EstimateReply,
     MeasuredReply,
+    ReviewedReply,
 )
 from services.errors import RequestError
 from services.routes.depending import Connected, Moment, Name, refusals
@@ -44,6 +45,7 @@ def summary(
         found = report.measured(connection, span, by_class=by == "class")
         covered = report.coverage(connection, span)
         said = report.verdicts(connection, span)
+        shares = report.reviewed(connection, span)
     return AuditSummary(
         model=model,
         version=version,
@@ -58,6 +60,14 @@ def summary(
             for each in found
         ],
         verdicts=dict(said),
+        reviewed=[
+            ReviewedReply(
+                verdict=each.verdict,
+                random=estimate_reply(each.random) if each.random else None,
+                weighted=estimate_reply(each.weighted),
+            )
+            for each in shares
+        ],
     )
 
 
