@@ -14,7 +14,7 @@ from time import monotonic, sleep
 from typing import Any
 
 from models.registry import Registry
-from services import clock, serving, settings
+from services import clock, processes, settings
 from services.settings import Settings
 from tests import graphs
 
@@ -111,7 +111,9 @@ def serve(home: Path, registry: Registry, **chosen: object) -> Iterator[Server]:
     )
     environ = settings.serving_environment(wanted) | {"PYTHONPATH": str(Path.cwd())}
     with log.open("wb") as sink:
-        process = subprocess.Popen(serving.gateway(wanted), env=environ, stdout=sink, stderr=sink)
+        process = subprocess.Popen(
+            processes.gateway(wanted), env=environ, stdout=sink, stderr=sink
+        )
     server = Server(port, wanted, registry, process, log)
     try:
         _wait_until_up(server)
@@ -132,7 +134,7 @@ def auditing(server: Server) -> Iterator[None]:
     with (server.settings.home / "auditor.log").open("wb") as sink:
         companions = [
             subprocess.Popen(command, env=environ, stdout=sink, stderr=sink)
-            for command in serving.companions(server.settings)
+            for command in processes.companions(server.settings)
         ]
     try:
         end = monotonic() + START_SECONDS

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Self
 
 from audit.detectors import wealth
-from audit.detectors.base import JSON, Level
-from audit.detectors.latch import WARNING_SHARE, Latch
-from audit.detectors.stored import number, numbers, whole
+from audit.detectors.base import JSON
+from audit.detectors.latch import WARNING_SHARE
+from audit.detectors.latched import Latched
+from audit.detectors.stored import number, numbers
 from audit.errors import BaselineError, ObservationError
 
 NAME = "conformal-esr/1"
@@ -17,7 +18,7 @@ POWERS = (0.1, 0.2, 0.35, 0.5, 0.7)
 HEDGED = ((0.01, 0.05), (0.03, 0.1), (0.1, 0.2))
 
 
-class ConformalESR:
+class ConformalESR(Latched):
     """Finds p values that are smaller than they should be.
 
     Fed with one conformal p value per record. The mean number of observations before a false alarm
@@ -43,7 +44,7 @@ class ConformalESR:
         if not threshold >= 1.0:
             raise BaselineError(f"threshold {threshold}; it must be at least 1")
         self._wealth = [0.0] * (len(POWERS) + len(HEDGED))
-        self._latch = Latch(threshold=float(threshold), warning=WARNING_SHARE * threshold)
+        super().__init__(threshold=threshold, warning=WARNING_SHARE * threshold)
 
     def update(self, x: float) -> None:
         """Take the next p value, in (0, 1].
@@ -61,39 +62,13 @@ class ConformalESR:
         """Mean wealth of the bets; the alarm is raised at `threshold`."""
         return wealth.mean(self._wealth)
 
-    @property
-    def threshold(self) -> float:
-        """Mean run length to a false alarm, in observations, at least."""
-        return self._latch.threshold
-
-    @property
-    def drift_detected(self) -> bool:
-        """Whether the threshold has been reached, now or earlier."""
-        return self._latch.alarmed_at is not None
-
-    @property
-    def level(self) -> Level:
-        """Alarm at the threshold and ever after; a warning at a tenth of it."""
-        return self._latch.level(self.statistic)
-
-    @property
-    def observations(self) -> int:
-        """How many observations were taken."""
-        return self._latch.observations
-
-    @property
-    def alarmed_at(self) -> int | None:
-        """The count of observations at the alarm, or None."""
-        return self._latch.alarmed_at
-
     def state(self) -> Mapping[str, JSON]:
         """Return everything needed to go on later; survives JSON bit by bit."""
         return {
             "detector": NAME,
             "threshold": self.threshold,
             "wealth": list(self._wealth),
-            "observations": self.observations,
-            "alarmed_at": self.alarmed_at,
+            **self._counts(),
         }
 
     @classmethod
@@ -105,8 +80,7 @@ class ConformalESR:
         """
         detector = cls(threshold=number(state, "threshold", of=NAME))
         detector._wealth = numbers(state, "wealth", of=NAME, count=len(detector._wealth))
-        detector._latch.observations = whole(state, "observations", of=NAME) or 0
-        detector._latch.alarmed_at = whole(state, "alarmed_at", of=NAME)
+        detector._resume(state, of=NAME)
         return detector
 
 

@@ -4,8 +4,9 @@ import math
 from collections.abc import Mapping
 from typing import Self
 
-from audit.detectors.base import JSON, Level
-from audit.detectors.latch import WARNING_SHARE, Latch
+from audit.detectors.base import JSON
+from audit.detectors.latch import WARNING_SHARE
+from audit.detectors.latched import Latched
 from audit.detectors.reference import Reference
 from audit.detectors.stored import number, whole
 from audit.errors import BaselineError, ObservationError
@@ -16,7 +17,7 @@ ALLOWANCE = 0.25
 OVERSHOOT = 1.166
 
 
-class Cusum:
+class Cusum(Latched):
     """Finds a fall of the mean, in units of the reference's standard deviation.
 
     S ← max(0, S + (mean - x) / deviation - allowance); the alarm is raised at S ≥ limit. Fast, and
@@ -41,7 +42,7 @@ class Cusum:
         self._sum = 0.0
         self._began = 0
         self._since = 0.0
-        self._latch = Latch(threshold=float(limit), warning=float(warning))
+        super().__init__(threshold=limit, warning=warning)
 
     @classmethod
     def watching(cls, reference: Reference, *, run_length: float) -> Self:
@@ -89,31 +90,6 @@ class Cusum:
         """The cumulative sum, at least 0; the alarm is raised at `threshold`."""
         return self._sum
 
-    @property
-    def threshold(self) -> float:
-        """The cumulative sum that raises the alarm, in standard deviations."""
-        return self._latch.threshold
-
-    @property
-    def drift_detected(self) -> bool:
-        """Whether the threshold has been reached, now or earlier."""
-        return self._latch.alarmed_at is not None
-
-    @property
-    def level(self) -> Level:
-        """Alarm at the threshold and ever after; a warning at its own limit."""
-        return self._latch.level(self._sum)
-
-    @property
-    def observations(self) -> int:
-        """How many observations were taken."""
-        return self._latch.observations
-
-    @property
-    def alarmed_at(self) -> int | None:
-        """The count of observations at the alarm, or None."""
-        return self._latch.alarmed_at
-
     def state(self) -> Mapping[str, JSON]:
         """Return everything needed to go on later; survives JSON bit by bit."""
         return {
@@ -125,8 +101,7 @@ class Cusum:
             "sum": self._sum,
             "began": self._began,
             "since": self._since,
-            "observations": self.observations,
-            "alarmed_at": self.alarmed_at,
+            **self._counts(),
         }
 
     @classmethod
@@ -145,8 +120,7 @@ class Cusum:
         detector._sum = number(state, "sum", of=NAME)
         detector._began = whole(state, "began", of=NAME) or 0
         detector._since = number(state, "since", of=NAME)
-        detector._latch.observations = whole(state, "observations", of=NAME) or 0
-        detector._latch.alarmed_at = whole(state, "alarmed_at", of=NAME)
+        detector._resume(state, of=NAME)
         return detector
 
 

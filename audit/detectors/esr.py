@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Self
 
 from audit.detectors import wealth
-from audit.detectors.base import JSON, Level
-from audit.detectors.latch import WARNING_SHARE, Latch
+from audit.detectors.base import JSON
+from audit.detectors.latch import WARNING_SHARE
+from audit.detectors.latched import Latched
 from audit.detectors.reference import Reference
-from audit.detectors.stored import number, numbers, whole
+from audit.detectors.stored import number, numbers
 from audit.errors import BaselineError, ObservationError
 
 NAME = "mixture-esr/1"
@@ -21,7 +22,7 @@ MOST = 0.95
 TOLERANCE = 0.02
 
 
-class MixtureESR:
+class MixtureESR(Latched):
     """Finds a fall of the mean of observations in [0, 1] below what was promised.
 
     The mean number of observations before a false alarm is at least `threshold` as long as each
@@ -52,7 +53,7 @@ class MixtureESR:
         largest = MOST / (1.0 - floor)
         self._bets = [largest * SMALLEST ** (1.0 - i / (bets - 1)) for i in range(bets)]
         self._wealth = [0.0] * bets
-        self._latch = Latch(threshold=float(threshold), warning=WARNING_SHARE * threshold)
+        super().__init__(threshold=threshold, warning=WARNING_SHARE * threshold)
 
     @classmethod
     def watching(
@@ -94,31 +95,6 @@ class MixtureESR:
         """Mean wealth of the bets; the alarm is raised at `threshold`."""
         return wealth.mean(self._wealth)
 
-    @property
-    def threshold(self) -> float:
-        """Mean run length to a false alarm, in observations, at least."""
-        return self._latch.threshold
-
-    @property
-    def drift_detected(self) -> bool:
-        """Whether the threshold has been reached, now or earlier."""
-        return self._latch.alarmed_at is not None
-
-    @property
-    def level(self) -> Level:
-        """Alarm at the threshold and ever after; a warning at a tenth of it."""
-        return self._latch.level(self.statistic)
-
-    @property
-    def observations(self) -> int:
-        """How many observations were taken."""
-        return self._latch.observations
-
-    @property
-    def alarmed_at(self) -> int | None:
-        """The count of observations at the alarm, or None."""
-        return self._latch.alarmed_at
-
     def state(self) -> Mapping[str, JSON]:
         """Return everything needed to go on later; survives JSON bit by bit."""
         return {
@@ -127,8 +103,7 @@ class MixtureESR:
             "threshold": self.threshold,
             "bets": list(self._bets),
             "wealth": list(self._wealth),
-            "observations": self.observations,
-            "alarmed_at": self.alarmed_at,
+            **self._counts(),
         }
 
     @classmethod
@@ -149,6 +124,5 @@ class MixtureESR:
         )
         detector._bets = bets
         detector._wealth = numbers(state, "wealth", of=NAME, count=len(bets))
-        detector._latch.observations = whole(state, "observations", of=NAME) or 0
-        detector._latch.alarmed_at = whole(state, "alarmed_at", of=NAME)
+        detector._resume(state, of=NAME)
         return detector

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from models.registry import Registry
-from services import clock, serving, settings
+from services import clock, processes, settings
 from services.settings import Settings
 
 MODEL = "resnet18"
@@ -103,7 +103,7 @@ def ours(home: Path, registry: Registry, *, threads: int, recording: str) -> Ite
     )
     environment = settings.serving_environment(chosen)
     code = HERE.parent.parent
-    with running(serving.gateway(chosen), environment, code, port, "/readyz") as server:
+    with running(processes.gateway(chosen), environment, code, port, "/readyz") as server:
         yield server
 
 

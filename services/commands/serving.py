@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from services import serving, settings, supervision
+from services import processes, settings, supervision
 from services.access import opening
 from services.commands import terminal
 from services.settings import Settings
@@ -33,8 +33,8 @@ def run_gateway(chosen: Settings) -> None:
     chosen.home.mkdir(parents=True, exist_ok=True)
     terminal.say(f"answering on http://{chosen.host}:{chosen.port}, Ctrl-C ends it")
     status = supervision.run(
-        [serving.gateway(chosen)],
-        companions=serving.companions(chosen),
+        [processes.gateway(chosen)],
+        companions=processes.companions(chosen),
         environment=settings.serving_environment(chosen),
         folder=code_folder(),
     )

@@ -11,7 +11,7 @@ import pytest
 
 from audit import change_control, records
 from models.champion import Champion
-from services import clock, serving
+from services import clock, processes
 from services.identifiers import identifier
 from services.recording import Recorder
 from services.retraining import runner
@@ -225,8 +225,8 @@ def test_a_canary_is_withdrawn_where_the_plan_changes_or_its_alarm_rises(place: 
 
 
 def test_the_runner_runs_beside_the_gateway_unless_told_otherwise() -> None:
-    beside = [each[-1] for each in serving.companions(Settings())]
-    alone = [each[-1] for each in serving.companions(Settings(runner=False))]
+    beside = [each[-1] for each in processes.companions(Settings())]
+    alone = [each[-1] for each in processes.companions(Settings(runner=False))]
 
     assert beside == ["services.auditor", "services.retraining.runner"]
     assert alone == ["services.auditor"]
