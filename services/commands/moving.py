@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from models.registry import Registry
 from services import clock
+from services.commands import terminal
 from services.moves import Mover
 from services.settings import Settings
 
@@ -28,3 +29,35 @@ def mover(chosen: Settings) -> Iterator[Mover]:
         yield Mover(Registry(chosen.registry), recorder, lambda: change_control.load(plan).digest)
     finally:
         recorder.close()
+
+
+def begin(
+    chosen: Settings,
+    name: str,
+    version: int,
+    *,
+    share: float,
+    reason: str,
+    actor: str,
+    expected: int | None,
+) -> None:
+    """Let a version answer a share of the requests, and say what follows."""
+    from services.identifiers import identifier
+
+    now = clock.now()
+    with mover(chosen) as opened:
+        begun = opened.begin(
+            name,
+            version,
+            rollout_id=identifier(now),
+            phase="canary",
+            share=share,
+            reason=reason,
+            actor=actor,
+            now=now,
+            expected=expected,
+        )
+    terminal.say(
+        f"[bold]{name}[/]: version {version} answers {share:.0%} of the requests beside version "
+        f"{begun.champion}; `rightly canary status {name}` follows it"
+    )

@@ -1,4 +1,4 @@
-"""`rightly canary status | withdraw`, and the trial that `rightly promote --canary` begins."""
+"""`rightly canary status | withdraw`: the trial that `rightly promote --canary` has begun."""
 
 from datetime import datetime
 from typing import Annotated
@@ -7,7 +7,6 @@ import typer
 
 from services import clock, settings
 from services.commands import moving, terminal, versions
-from services.settings import Settings
 
 Model = Annotated[str | None, typer.Argument(help="The model. Setting: default_model.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -73,31 +72,6 @@ def withdraw(model: Model = None, *, reason: versions.Reason, rollout: Rollout =
         )
     terminal.say(
         f"[bold]{name}[/]: version {gone.version} is withdrawn, version {gone.champion} answers"
-    )
-
-
-def begin(
-    chosen: Settings, name: str, version: int, *, share: float, reason: str, expected: int | None
-) -> None:
-    """Let a version answer a share of the requests, and say what follows."""
-    from services.identifiers import identifier
-
-    now = clock.now()
-    with moving.mover(chosen) as mover:
-        begun = mover.begin(
-            name,
-            version,
-            rollout_id=identifier(now),
-            phase="canary",
-            share=share,
-            reason=reason,
-            actor=versions.actor(),
-            now=now,
-            expected=expected,
-        )
-    terminal.say(
-        f"[bold]{name}[/]: version {version} answers {share:.0%} of the requests beside version "
-        f"{begun.champion}; `rightly canary status {name}` follows it"
     )
 
 

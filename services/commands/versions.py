@@ -154,13 +154,21 @@ def promote(
     ] = None,
 ) -> None:
     """Let a version answer from now on; workers take it up without a failed request."""
-    from services.commands import moving, rollouts
+    from services.commands import moving
 
     chosen = settings.load()
     if canary is not None:
         if not 0.0 < canary <= 1.0:
             terminal.fail(f"--canary {canary}: a share of the requests lies in (0, 1]")
-        rollouts.begin(chosen, name, version, share=canary, reason=reason, expected=expected)
+        moving.begin(
+            chosen,
+            name,
+            version,
+            share=canary,
+            reason=reason,
+            actor=actor(),
+            expected=expected,
+        )
         return
     before = opened().pointer(name).version
     with moving.mover(chosen) as mover:
