@@ -103,15 +103,14 @@ def decision(page: Any) -> None:  # noqa: ANN401
 
 def trail(page: Any) -> None:  # noqa: ANN401
     """The audit trail, just verified."""
-    if page.get_by_role("button", name="Verify now").count():
+    if not page.locator("#checked .pill").count():
         page.get_by_role("button", name="Verify now").click()
     page.locator("#checked .pill").wait_for()
 
 
 def record(page: Any) -> None:  # noqa: ANN401
-    """An answer that somebody has reviewed, with everything."""
+    """The newest answer, with everything."""
     page.locator("table.events tbody th a").first.click()
-    page.locator("dt", has_text="prediction id").locator("xpath=..").get_by_role("link").click()
     page.locator("#chain").wait_for()
 
 
@@ -139,7 +138,7 @@ PAGES = {
     "pairs": ("/runs", pairs),
     "decision": ("/runs", decision),
     "trail": ("/trail", trail),
-    "record": ("/trail?kind=review", record),
+    "record": ("/trail?kind=prediction", record),
 }
 
 
