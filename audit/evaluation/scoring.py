@@ -53,27 +53,13 @@ def evaluate(
     Raises:
         EvaluationError: If the classifier answers other classes than the set has.
     """
-    probabilities = predictor(rows.images)
-    if probabilities.shape != (len(rows.labels), len(rows.classes)):
-        raise EvaluationError(
-            f"{model} answered {list(probabilities.shape)} for {len(rows.labels)} images of "
-            f"{len(rows.classes)} classes"
-        )
+    probabilities = _answered(predictor, rows, model)
     decided = probabilities.argmax(axis=1)
     right = decided == rows.labels
     drawn = resampling.weights(len(right), rows.subjects, seed=seed, resamples=resamples)
 
     def per(groups: NDArray[np.int64], names: tuple[str, ...]) -> dict[str, Estimate]:
-        return {
-            name: estimate(
-                mean_of(right[groups == index]),
-                drawn[:, groups == index],
-                level=level,
-                observations=int((groups == index).sum()),
-            )
-            for index, name in enumerate(names)
-            if (groups == index).any()
-        }
+        return _per(right, drawn, groups, names, level)
 
     def whole(statistic: resampling.Statistic) -> Estimate:
         return estimate(statistic, drawn, level=level, observations=len(right))
@@ -98,6 +84,36 @@ def evaluate(
         level=level,
         seed=seed,
     )
+
+
+def _answered(predictor: Predictor, rows: LabelledSet, model: str) -> NDArray[np.floating]:
+    probabilities = predictor(rows.images)
+    if probabilities.shape != (len(rows.labels), len(rows.classes)):
+        raise EvaluationError(
+            f"{model} answered {list(probabilities.shape)} for {len(rows.labels)} images of "
+            f"{len(rows.classes)} classes"
+        )
+    return probabilities
+
+
+def _per(
+    right: NDArray[np.bool_],
+    drawn: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    names: tuple[str, ...],
+    level: float,
+) -> dict[str, Estimate]:
+    """Return the accuracy in each group that has an image."""
+    return {
+        name: estimate(
+            mean_of(right[groups == index]),
+            drawn[:, groups == index],
+            level=level,
+            observations=int((groups == index).sum()),
+        )
+        for index, name in enumerate(names)
+        if (groups == index).any()
+    }
 
 
 class _Regional:
