@@ -33,7 +33,7 @@ class KeyForm(Body):
 class LeavingForm(Body):
     """The sign-out button."""
 
-    csrf: Annotated[str, StringConstraints(max_length=200)] = ""
+    csrf: Annotated[str, StringConstraints(max_length=200)]
     """The session's token, as the page has it."""
 
 
