@@ -417,11 +417,8 @@ def test_a_chart_of_the_evidence_has_its_alarm_its_threshold_and_its_versions(
     query = {name: strongest[name] for name in ("measure", "class", "side", "source")}
     found = running.client.get(f"/v1/models/{MODEL}/audit/evidence", params=query).json()
 
-    assert ("activation_recall", "low", "alarm") == (
-        strongest["measure"],
-        strongest["side"],
-        strongest["state"],
-    )
+    assert ("activation_recall", "low") == (strongest["measure"], strongest["side"])
+    assert strongest["state"] in {"alarm", "requested"}  # the policy may have asked already
     assert found["watch"] == strongest
     assert [*range(1, 101)] == [each["observations"] for each in found["points"]]
     threshold = found["watch"]["evidence"]["threshold"]

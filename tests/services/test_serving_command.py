@@ -150,6 +150,6 @@ def test_the_command_line_wins_over_the_environment(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("RIGHTLY_PORT", "1234")
 
     assert serving.chosen_settings(None, 4321, None).port == 4321
-    assert serving.chosen_settings("0.0.0.0", None, 2).port == 1234  # noqa: S104 - not opened
+    assert serving.chosen_settings("127.0.0.2", None, 2).port == 1234
     with pytest.raises(settings.SettingsError, match="port"):
         serving.chosen_settings(None, 99_999, None)
