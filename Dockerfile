@@ -3,6 +3,8 @@
 #   docker build --target serve -t rightly:cpu .
 #   docker build --target serve --build-arg RUNTIME=gpu -t rightly:gpu .
 #   docker build --target train -t rightly-train:cpu .
+# A container is reached by others: it starts with RIGHTLY_SIGN_IN=keys or oidc, or with RIGHTLY_OPEN_WITHOUT_SIGN_IN=true
+# where only this machine reaches its port (docs/how-to/sign-in.md).
 
 FROM python:3.11-slim AS base
 ENV PYTHONDONTWRITEBYTECODE=1 \
@@ -26,11 +28,11 @@ COPY pyproject.toml README.md LICENSE ./
 COPY services services
 COPY models models
 COPY audit audit
-RUN pip install ".[${RUNTIME}]"
+RUN pip install ".[${RUNTIME},oidc]"
 
 FROM build-serve AS build-train
 ARG RUNTIME=cpu
-RUN pip install ".[${RUNTIME},train]"
+RUN pip install ".[${RUNTIME},oidc,train]"
 
 FROM base AS train
 COPY --from=build-train /opt/rightly /opt/rightly

@@ -63,6 +63,11 @@ class Trail:
                 return entry.png.data
         return self.images.read(record.image)
 
+    def waiting(self, event_id: str) -> records.Entry | None:
+        """Return what is written under this id and not ingested yet; None where nothing is."""
+        store = self.store()
+        return next(self._waiting(event_id, store.places() if store else {}), None)
+
     def _waiting(self, event_id: str, places: Mapping[str, Place]) -> Iterator[records.Entry]:
         """Yield the entries of this id in the part of the journal that is not ingested."""
         for segment in reversed(lines.segments(self.journal)):

@@ -64,9 +64,11 @@ def erasure(
     serving: Connected,
 ) -> ErasureReply:
     """Say when an erasure was carried out."""
+    if isinstance(serving.trail.waiting(event_id), records.ErasureRequest):
+        return ErasureReply(event_id=event_id, done_at=None)
     with serving.store.require().connected() as connection:
         known = queries.erasure_known(connection, event_id)
         done = queries.erased_at(connection, event_id)
     if not known:
-        raise UnknownRecordError(f"no erasure {event_id} has reached the auditor")
+        raise UnknownRecordError(f"no erasure {event_id} was asked for")
     return ErasureReply(event_id=event_id, done_at=read_moment(done) if done else None)

@@ -100,13 +100,15 @@ def test_by_rest_the_rows_leave_and_the_version_says_so(learned: Learned) -> Non
     client = learned.running.client
     asked = client.post("/v1/erasures", json={"subject": "patient-1", "actor": "dpo"})
     name = asked.json()["event_id"]
-    unknown = client.get(f"/v1/erasures/{name}")
+    waiting = client.get(f"/v1/erasures/{name}")
+    unknown = client.get(f"/v1/erasures/{name[::-1]}")
     learned.running.drain()
     learned.running.audit.step(now=clock.now())
     done = client.get(f"/v1/erasures/{name}").json()
 
     assert asked.status_code == 202
-    assert unknown.status_code == 404
+    assert waiting.json() == {"event_id": name, "done_at": None}
+    assert unknown.status_code in {404, 422}
     assert done["done_at"] is not None
     check(learned)
 
