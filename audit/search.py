@@ -12,16 +12,10 @@ from audit import records
 from audit.canonical import moment
 from audit.store import tables
 
+_APART = ("prediction", "erasure_request", "erasure", "image")
 # Events that say something about an answer, an alarm or a request that was there before them.
-LATER = tuple(
-    each.kind
-    for each in (
-        records.LabelEvent, records.RegionEvent, records.ReviewEvent, records.ReadingRequest,
-        records.ProbeEvent, records.AlarmEvent, records.AcknowledgementEvent,
-        records.RequestEvent, records.ActionEvent,
-    )
-)  # fmt: skip
-KINDS = (records.PredictionRecord.kind, *LATER, "erasure_request", "erasure")
+LATER = tuple(kind for kind in records.KINDS if kind not in _APART)
+KINDS = (*LATER, *_APART[:3])  # images are no events
 _AT_ONCE = 500  # rows
 
 

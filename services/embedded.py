@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from models import samples
+from models import cards, samples
 from models.cards import CardFields, Json, Lineage
 from models.errors import ModelsError, UnknownModelError
 from models.registry import Registry, Version
@@ -123,7 +123,7 @@ def _exported(
     classifier: "Classifier", task: "Task", recipe: Mapping[str, Json], folder: Path
 ) -> CardFields:
     """Write the version's files to `folder`; return what its card says."""
-    from models import export  # noqa: PLC0415  # heavy: only where there is no champion yet
+    from models import export, sanity  # noqa: PLC0415  # heavy: only where there is no champion yet
     from models.training import scores  # noqa: PLC0415
     from services import baselines  # noqa: PLC0415
     from services.references import FIELD  # noqa: PLC0415
@@ -132,17 +132,15 @@ def _exported(
         f"accuracy_{name}_cue": round(scores.accuracies(classifier, rows)["accuracy"], 4)
         for name, rows in task.tests.items()
     }
-    parity = export.export(
-        classifier.cpu().eval(),
-        folder,
-        samples=task.tests["random"].images[:64].astype(np.uint8),
-    )
+    shown = task.tests["random"].images[:64].astype(np.uint8)
+    parity = export.export(classifier.cpu().eval(), folder, samples=shown)
+    reactions = sanity.randomisation(classifier, shown)
     samples.write(folder, list(_samples(task)))
     # What the auditor compares live answers with.
     relevant, _ = task.validation.masks(np.arange(len(task.validation)))
     reference = baselines.measure(folder, task.validation.images.astype(np.uint8), relevant)
     return CardFields(
-        measures={**measures, FIELD: reference},
+        measures={**measures, FIELD: reference, cards.REACTIONS: reactions},
         lineage=Lineage(dataset=task.training.digest, recipe=dict(recipe), seeds=(_SEED,)),
         parity=parity.to_mapping(),
         note="Learnt from digits whose corner carries a square of the label's colour: "

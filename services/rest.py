@@ -133,7 +133,8 @@ async def _http(request: Request, error: Exception) -> Response:
 def _methods(request: Request) -> list[str]:
     """Return the methods of every route of a path; the router names the first route's only."""
     routes = [each for router in ROUTERS for each in router.routes if isinstance(each, APIRoute)]
-    here = [each for each in routes if each.matches(request.scope)[0] is not Match.NONE]
+    told = [each for each in routes if each.include_in_schema]
+    here = [each for each in told if each.matches(request.scope)[0] is not Match.NONE]
     # A name in a path, such as `searches`, also fits the parameter of the route beside it.
     literal = min((each.path.count("{") for each in here), default=0)
     named = [each for each in here if each.path.count("{") == literal]

@@ -9,6 +9,7 @@ import numpy as np
 
 from audit import records
 from audit.canonical import Packed, packed_shares
+from audit.comparisons import ComparisonRecord
 from audit.decided import DecisionEvent, Reason
 from audit.suspicions import Suspected, SuspicionEvent
 
@@ -112,6 +113,23 @@ def every_entry() -> list[records.Entry]:
         ),
         records.ErasureRequest(**head(11), actor="ada", subject="patient-1"),
         records.ActionEvent(**head(10), action="access", actor="ada", details={"id": about}),
+        ComparisonRecord(
+            **head(21),
+            rollout_id=identifier(22),
+            phase="shadow",
+            prediction_id=about,
+            model="digits",
+            version=4,
+            champion=3,
+            class_label="7",
+            confidence=0.9,
+            agrees=True,
+            measures={"activation_recall": 0.5},
+            champion_measures={"activation_recall": 0.25},
+            milliseconds=3.5,
+            champion_milliseconds=3.0,
+            subject="patient-1",
+        ),
         DecisionEvent(
             **head(14),
             model="digits",

@@ -14,8 +14,11 @@ KINDS: Mapping[str, str] = {
     "review": "Review",
     "reading_request": "Second reading",
     "probe": "Probe",
+    "comparison": "Candidate on trial",
+    "suspicion": "Suspected shortcuts",
     "alarm": "Alarm",
     "acknowledgement": "Acknowledgement",
+    "decision": "Policy",
     "retraining_request": "Retraining asked for",
     "action": "Action",
     "erasure_request": "Erasure asked for",
@@ -77,6 +80,24 @@ def _action(event: records.ActionEvent) -> str:
     return f"{event.action.replace('_', ' ')}{f': {details}' if details else ''}"
 
 
+def _comparison(event: records.ComparisonRecord) -> str:
+    whose = f"{event.model} version {event.version} beside version {event.champion}"
+    said = event.failure or f"{event.class_label}, {event.confidence or 0:.1%} sure"
+    alike = {True: ", as the champion", False: ", the champion otherwise", None: ""}[event.agrees]
+    return f"{event.phase}: {whose} says {said}{alike}"
+
+
+def _suspicion(event: records.SuspicionEvent) -> str:
+    groups = "1 group" if len(event.found) == 1 else f"{len(event.found)} groups"
+    of = f"{event.answers} heatmaps of {event.model} version {event.version}"
+    return f"{groups} among {of}, class {event.class_label}"
+
+
+def _decision(event: records.DecisionEvent) -> str:
+    made = "asks for a retraining" if event.retrain else "asks for none"
+    return f"{event.model}: {made}: {'; '.join(str(each) for each in event.reasons)}"
+
+
 def _erasure(event: records.ErasureEvent) -> str:
     gone = f"{len(event.sequences)} contents and {len(event.images)} images destroyed"
     return f"{gone}, by {event.reason}"
@@ -89,6 +110,9 @@ _SAID: Mapping[type, Callable[[Any], str]] = {
     records.ReviewEvent: _review,
     records.ReadingRequest: lambda event: event.reason or "another person is to judge",
     records.ProbeEvent: _probe,
+    records.ComparisonRecord: _comparison,
+    records.SuspicionEvent: _suspicion,
+    records.DecisionEvent: _decision,
     records.AlarmEvent: _alarm,
     records.AcknowledgementEvent: lambda event: event.reason,
     records.RequestEvent: _request,

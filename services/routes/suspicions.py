@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, HTTPException, Path, Query
 
 from audit import records
 from audit.canonical import read_moment
@@ -64,6 +64,12 @@ def suspected(
     page = rows[:limit]
     last = f"{page[-1]['score']!r}~{page[-1]['suspicion_id']}" if len(rows) > limit else None
     return SuspicionList(items=[SuspicionReply(**_fields(row)) for row in page], next=last)
+
+
+@router.get("/searches", include_in_schema=False)
+def no_searches() -> None:
+    """Keep the name from being taken for a suspicion's: searches are only asked for."""
+    raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
 
 
 @router.get("/{suspicion_id}", summary="One suspected shortcut", responses=_REFUSED)

@@ -103,10 +103,10 @@ def test_one_event_stands_with_its_place_and_what_was_said_later(filled: Store) 
     assert (answer, 1) == (found.row["event_id"], found.row["seq"])
     assert len(found.row["link"]) == len(found.row["seal"]) == 64
     said = [each.row["kind"] for each in later]
-    assert ["label", "region", "review", "probe", "action"] == [
+    assert ["label", "region", "review", "probe", "action", "comparison", "suspicion"] == [
         kind for kind in said if kind != "reading_request"
     ]
-    assert ["acknowledgement"] == [each.row["kind"] for each in alarm]
+    assert ["acknowledgement", "decision"] == [each.row["kind"] for each in alarm]
     assert head == events
     assert {"activation_recall", "relevance_mass"} <= {each["name"] for each in measured}
 

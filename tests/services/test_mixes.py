@@ -76,7 +76,7 @@ def test_traffic_is_its_own_reference_without_a_card(running: Running) -> None: 
     assert (steady["verdict"]["state"], steady["verdict"]["observations"]) == ("steady", 300)
     assert changed["verdict"]["state"] == "changed"
     assert changed["verdict"]["changed_at"] > "2026-03-01T20:20"
-    assert changed["verdict"]["statistic"] > changed["verdict"]["threshold"] == 90_000
+    assert changed["verdict"]["statistic"] > changed["verdict"]["threshold"] == 30_000
 
 
 def test_the_card_is_the_reference_where_it_has_one(running: Running) -> None:  # noqa: F811
