@@ -4,6 +4,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from audit import records
+from audit.comparisons import ComparisonRecord
+from audit.decided import DecisionEvent
+from audit.suspicions import SuspicionEvent
 from services.console import layout
 
 # Kind → what people call it.
@@ -80,20 +83,20 @@ def _action(event: records.ActionEvent) -> str:
     return f"{event.action.replace('_', ' ')}{f': {details}' if details else ''}"
 
 
-def _comparison(event: records.ComparisonRecord) -> str:
+def _comparison(event: ComparisonRecord) -> str:
     whose = f"{event.model} version {event.version} beside version {event.champion}"
     said = event.failure or f"{event.class_label}, {event.confidence or 0:.1%} sure"
     alike = {True: ", as the champion", False: ", the champion otherwise", None: ""}[event.agrees]
     return f"{event.phase}: {whose} says {said}{alike}"
 
 
-def _suspicion(event: records.SuspicionEvent) -> str:
+def _suspicion(event: SuspicionEvent) -> str:
     groups = "1 group" if len(event.found) == 1 else f"{len(event.found)} groups"
     of = f"{event.answers} heatmaps of {event.model} version {event.version}"
     return f"{groups} among {of}, class {event.class_label}"
 
 
-def _decision(event: records.DecisionEvent) -> str:
+def _decision(event: DecisionEvent) -> str:
     made = "asks for a retraining" if event.retrain else "asks for none"
     return f"{event.model}: {made}: {'; '.join(str(each) for each in event.reasons)}"
 
@@ -110,9 +113,9 @@ _SAID: Mapping[type, Callable[[Any], str]] = {
     records.ReviewEvent: _review,
     records.ReadingRequest: lambda event: event.reason or "another person is to judge",
     records.ProbeEvent: _probe,
-    records.ComparisonRecord: _comparison,
-    records.SuspicionEvent: _suspicion,
-    records.DecisionEvent: _decision,
+    ComparisonRecord: _comparison,
+    SuspicionEvent: _suspicion,
+    DecisionEvent: _decision,
     records.AlarmEvent: _alarm,
     records.AcknowledgementEvent: lambda event: event.reason,
     records.RequestEvent: _request,

@@ -5,6 +5,7 @@ from typing import get_args
 import pytest
 
 from audit import records, search
+from audit.comparisons import ComparisonRecord
 from services.console import telling
 from tests.entries import every_entry
 
@@ -23,6 +24,6 @@ def test_an_event_says_something(event: records.Event) -> None:
 
 
 def test_a_candidate_that_failed_says_why() -> None:
-    compared = next(each for each in EVENTS if isinstance(each, records.ComparisonRecord))
+    compared = next(each for each in EVENTS if isinstance(each, ComparisonRecord))
 
     assert "says 7, 90.0% sure, as the champion" in telling.sentence(compared)
