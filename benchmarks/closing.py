@@ -37,10 +37,14 @@ QUICK_IMAGES = 500
 _ALARM_SECONDS = 60.0
 _RETRAINING_SECONDS = 1800.0
 _START_SECONDS = 120.0
-# A class's or group's accuracy that came from the frame alone cannot be held. The rest of the plan
-# is the default's.
-_MARGINS = {"class_accuracy = 0.08": "class_accuracy = 0.15",
-            "group_accuracy = 0.06": "group_accuracy = 0.25"}  # fmt: skip
+# Accuracy of a class or group that came from the frame alone cannot be held. Nor can the heatmap's
+# share here: the first version's lies on the lungs more than the second's, while its answers
+# follow the frame. The rest of the plan is the default's.
+_MARGINS = {
+    "class_accuracy = 0.08": "class_accuracy = 0.15",
+    "group_accuracy = 0.06": "group_accuracy = 0.25",
+    "recall = 0.02": "recall = 0.2",
+}
 _ROOT = Path(__file__).resolve().parent.parent
 
 
