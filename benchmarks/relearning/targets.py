@@ -60,9 +60,16 @@ def _planted(rows: Mapping[str, Row]) -> tuple[str, list[str]]:
 
 
 def _stickers(rows: Mapping[str, Row]) -> tuple[str, list[str]]:
-    limit = HALVED * abs(rows["ERM"].effect or 0)
-    kept = [name for name in _candidates(rows) if abs(rows[name].effect or 0) <= limit]
-    return "the stickers' effect at least halved", kept
+    erm = rows["ERM"]
+    limit = HALVED * abs(erm.effect or 0)
+    # A network that always says the same is moved by nothing.
+    kept = [
+        name
+        for name in _candidates(rows)
+        if abs(rows[name].effect or 0) <= limit
+        and rows[name].tests["correlated"][0] >= erm.tests["correlated"][0] - LOST
+    ]
+    return "the stickers' effect at least halved, at most 2 points lost", kept
 
 
 def _candidates(rows: Mapping[str, Row]) -> list[str]:

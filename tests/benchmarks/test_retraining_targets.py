@@ -84,3 +84,15 @@ def test_a_control_keeps_no_promise(parts: SimpleNamespace) -> None:
     ((_, keepers),) = parts.judged({"B": parts.tables.rows(cells, "random")})
 
     assert keepers == []
+
+
+def test_a_network_that_always_says_the_same_keeps_no_promise(parts: SimpleNamespace) -> None:
+    cells = [
+        cell("D-isic", "ERM", tests={"correlated": 0.56, "random": 0.5}, worst=0.1,
+             sticker_effect=0.3),
+        cell("D-isic", "RRR", tests={"correlated": 0.52, "random": 0.52}, worst=0.0,
+             sticker_effect=0.0),
+    ]  # fmt: skip
+    ((_, keepers),) = parts.judged({"D-isic": parts.tables.rows(cells, "random")})
+
+    assert keepers == []
