@@ -265,9 +265,8 @@ def test_predictions_are_counted(server) -> None:
 
     assert f'rightly_predictions_total{{explainer="gradcam",model="{MODEL}"}}' in metrics
     assert f'rightly_champion_version{{model="{MODEL}"}} 1.0' in metrics
-    assert (
-        f'audit_activation_recall_count{{class="red",model="{MODEL}",source="client"}}' in metrics
-    )
+    measured = f'{{class="red",model="{MODEL}",role="champion",source="client"}}'
+    assert f"audit_activation_recall_count{measured}" in metrics
     assert 'route="/predict"' in metrics
 
 
