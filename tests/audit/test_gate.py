@@ -60,7 +60,9 @@ def judged(candidate: Outcomes, technical: Technical = SOUND, **margins: float) 
 
 
 def failed(verdict: gate.Verdict) -> set[str]:
-    return {each.rule for each in verdict.checks if not each.passed}
+    found = {each.rule for each in verdict.checks if not each.passed}
+    assert verdict.passed == (not found)
+    return found
 
 
 def test_a_really_better_model_passes_with_an_interval_behind_every_statement() -> None:

@@ -260,7 +260,8 @@ def test_unknown_paths_do_not_grow_the_metrics(server) -> None:
 
 
 def test_predictions_are_counted(server) -> None:
-    server.post_form("/predict", ("image", RED))
+    marked = region(slice(4, 8), slice(8, 16))
+    server.post_form("/predict", ("image", RED), ("region", marked))
     metrics = server.ask("GET", "/metrics").body.decode()
 
     assert f'rightly_predictions_total{{explainer="gradcam",model="{MODEL}"}}' in metrics
