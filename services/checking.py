@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from audit.canonical import moment
 from audit.errors import AuditError
+from audit.journal.reader import is_held
 from audit.store import tables, verification
 from audit.store.anchors import AnchorFolder
 from models import durable
@@ -72,7 +73,7 @@ def last(home: Path) -> Checked | None:
         said: dict[str, Any] = json.loads((home / FILE).read_text("utf-8"))
     except FileNotFoundError:
         return None
-    running = said["running"] and not _free(home / LOCK)
+    running = said["running"] and is_held(home / LOCK)
     return Checked(**{**said, "findings": tuple(said["findings"]), "running": running})
 
 
@@ -144,18 +145,3 @@ def _check(
 
 def _write(home: Path, checked: Checked) -> None:
     durable.write(home / FILE, json.dumps(asdict(checked)).encode())
-
-
-def _free(path: Path) -> bool:
-    """Whether nobody holds the lock; a worker that was killed does not."""
-    try:
-        lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return True
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(lock)
-    return True

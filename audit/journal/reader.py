@@ -83,8 +83,8 @@ def finished(folder: Path, after: Mapping[str, Place]) -> list[Segment]:
     ]
 
 
-def is_written(path: Path) -> bool:
-    """Whether a living writer holds this segment."""
+def is_held(path: Path) -> bool:
+    """Whether a living process holds the lock of this file: a segment's writer, for example."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -132,7 +132,7 @@ def _is_finished(folder: Path, segment: Segment, place: Place | None, *, last: b
     if segment.number < reached:
         return True
     # Asked before looking for lines: whoever is gone then adds none.
-    left = not is_written(path)
+    left = not is_held(path)
     if place is None or segment.number > reached:
         return left and last and not _whole_line_at(path, 0)  # died before its first line
     return (left or not last) and not _whole_line_at(path, place.offset)
