@@ -7,6 +7,7 @@ import torch
 
 from models import architectures
 from models.architectures import Classifier
+from models.modes import training_mode
 from models.training.distillation import TEA
 from models.training.methods import objective
 from models.training.objectives import Batch, Moment, Objective
@@ -76,9 +77,10 @@ def _exemplars(each: Objective, network: Classifier, rows: Batch) -> None:
 
 
 def _step(network: Classifier, each: Objective, rows: Batch) -> float:
-    """Return the seconds of one forward and backward pass."""
+    """Return the seconds of one forward and backward pass, in the modes of a training."""
     begun = perf_counter()
-    each.loss(network, rows, Moment()).total.backward()
+    with training_mode(network, freeze_batchnorm=each.freezes_batchnorm):
+        each.loss(network, rows, Moment()).total.backward()
     seconds = perf_counter() - begun
     network.zero_grad(set_to_none=True)
     return seconds

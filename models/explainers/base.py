@@ -94,14 +94,23 @@ def check(images: Tensor, targets: Tensor) -> None:
         ExplainerError: If the shapes or types are not those of this module's docstring, or
             gradients cannot be taken because inference mode is on.
     """
-    if images.dim() != _IMAGE_AXES or not images.is_floating_point():
-        raise ExplainerError(
-            f"expected float images [N,3,H,W] in [0,1], got {images.dtype} {list(images.shape)}"
-        )
+    check_images(images)
     if targets.dtype != torch.int64 or targets.dim() != 1 or targets.shape != images.shape[:1]:
         raise ExplainerError(
             f"expected int64 targets, one for each of {len(images)} images, "
             f"got {targets.dtype} {list(targets.shape)}"
+        )
+
+
+def check_images(images: Tensor) -> None:
+    """Refuse images, or a mode of torch, that no explainer can work on.
+
+    Raises:
+        ExplainerError: As in `check`.
+    """
+    if images.dim() != _IMAGE_AXES or not images.is_floating_point():
+        raise ExplainerError(
+            f"expected float images [N,3,H,W] in [0,1], got {images.dtype} {list(images.shape)}"
         )
     if torch.is_inference_mode_enabled():
         raise ExplainerError("an explainer takes gradients; leave torch.inference_mode() first")

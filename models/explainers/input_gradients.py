@@ -1,10 +1,13 @@
 """Input gradients: how a small change of each pixel changes the answer."""
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor
 
 from models.architectures import Classifier
 from models.explainers.base import Explanation, Scalar, check, finish, log_probability
+from models.explainers.second_derivatives import pixels_only, twice_differentiable
 
 
 def input_gradients(
@@ -38,8 +41,10 @@ def input_gradients(
     check(images, targets)
     with torch.enable_grad():
         pixels = images.detach().requires_grad_()
-        logits = classifier.trace(pixels).logits
-        (gradient,) = torch.autograd.grad(
-            scalar(logits, targets).sum(), pixels, create_graph=create_graph
-        )
+        with twice_differentiable(pixels) if create_graph else nullcontext():
+            logits = classifier.trace(pixels).logits
+        with pixels_only():
+            (gradient,) = torch.autograd.grad(
+                scalar(logits, targets).sum(), pixels, create_graph=create_graph
+            )
     return finish(gradient, logits, create_graph=create_graph)

@@ -31,6 +31,7 @@ _RELUS: frozenset[Function] = frozenset(
         Tensor.relu_,
     }
 )
+_CAPPED: frozenset[Function] = frozenset({functional.relu6, functional.hardtanh})
 _DROPOUTS: frozenset[Function] = frozenset({functional.dropout, functional.dropout2d})
 _MAX_POOLS: frozenset[Function] = frozenset({functional.max_pool2d, torch.max_pool2d})
 # Affine in their input: an ordinary backward pass is the ε rule with ε = 0.
@@ -191,9 +192,12 @@ class _Recorder(TorchFunctionMode):
         if options.get("min_val", 0) != 0:
             raise _UncoveredError(f"hardtanh from {options['min_val']}")
         in_place = _in_place(function, options)
-        before = args[0].clone() if in_place else args[0]
+        capped = function in _CAPPED
+        before = args[0].clone() if in_place and capped else args[0]
         outputs: Tensor = function(*args, **options)
-        factor: Tensor = outputs / (before.relu() + self._stabiliser(outputs))
+        # Of a plain ReLU the output is the positive part itself: no second pass over memory.
+        positive = before.relu() if capped else outputs
+        factor: Tensor = outputs / (positive + self._stabiliser(outputs))
         self.maps.append(lambda values: _scale(values, factor, in_place=in_place))
         return outputs
 

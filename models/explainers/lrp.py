@@ -1,12 +1,16 @@
 """LRP-ε: relevance passed back layer by layer so that its sum is kept."""
 
+from contextlib import nullcontext
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from models.architectures import Classifier
 from models.errors import ExplainerError
 from models.explainers import linearised
-from models.explainers.base import Explanation, check, finish, logit
+from models.explainers.base import Explanation, check, check_images, finish, logit
+from models.explainers.second_derivatives import pixels_only, twice_differentiable
 
 
 def lrp_epsilon(
@@ -52,18 +56,58 @@ def lrp_epsilon(
         non-linear classifier decisions by layer-wise relevance propagation", the ε rule;
         Bassi, Decherchi, Cavalli (2024), arXiv:2407.09788, the modified ReLU derivative.
     """
-    check(images, targets)
+    linear = linearise(classifier, images, epsilon, create_graph=create_graph)
+    return relevance(classifier, linear, targets)
+
+
+class Linear(NamedTuple):
+    """A classifier as the affine map that it is around one batch, its targets yet to be chosen.
+
+    Attributes:
+        images: The normalised images [N,3,H,W].
+        logits: One per class, [N,K].
+        maps: What stands for the non-affine calls, in their order.
+        create_graph: Whether logits and maps are differentiable.
+    """
+
+    images: Tensor
+    logits: Tensor
+    maps: tuple[linearised.Map, ...]
+    create_graph: bool
+
+
+def linearise(
+    classifier: Classifier,
+    images: Tensor,
+    epsilon: float | Tensor = 1e-2,
+    *,
+    create_graph: bool = False,
+) -> Linear:
+    """Run a classifier once, so that targets can be chosen by its logits before `relevance`.
+
+    Arguments and errors are those of `lrp_epsilon`.
+    """
+    check_images(images)
     _check_epsilon(epsilon, images)
     normalised = classifier.normalise(images).detach()
     with torch.set_grad_enabled(create_graph):
         logits, maps = linearised.record(classifier.network, normalised, epsilon)
+    return Linear(normalised, logits, maps, create_graph)
+
+
+def relevance(classifier: Classifier, linear: Linear, targets: Tensor) -> Explanation:
+    """Explain targets of a linearised classifier; see `lrp_epsilon`."""
+    check(linear.images, targets)
+    create_graph = linear.create_graph
     with torch.enable_grad():
-        pixels = normalised.detach().requires_grad_()
-        scores = linearised.replay(classifier.network, pixels, maps)
-        (gradient,) = torch.autograd.grad(
-            logit(scores, targets).sum(), pixels, create_graph=create_graph
-        )
-    return finish(normalised * gradient, logits, create_graph=create_graph)
+        pixels = linear.images.detach().requires_grad_()
+        with twice_differentiable(pixels) if create_graph else nullcontext():
+            scores = linearised.replay(classifier.network, pixels, linear.maps)
+        with pixels_only():
+            (gradient,) = torch.autograd.grad(
+                logit(scores, targets).sum(), pixels, create_graph=create_graph
+            )
+    return finish(linear.images * gradient, linear.logits, create_graph=create_graph)
 
 
 def covers(classifier: Classifier) -> bool:

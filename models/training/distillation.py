@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from models.architectures import Classifier
 from models.errors import TrainingError
-from models.explainers.lrp import lrp_epsilon
+from models.explainers.lrp import linearise, lrp_epsilon, relevance
 from models.training.batches import batch_of
 from models.training.image_sets import ImageSet
 from models.training.losses.isnet import require_lrp
@@ -77,13 +77,12 @@ class TEA(Objective):
     def loss(self, classifier: Classifier, batch: Batch, moment: Moment) -> Loss:
         generator = moment.generator(batch.images.device)
         shown = self.view(batch)
-        with torch.no_grad():
-            likely = self.teacher(shown)
-        targets = self._targets(likely, generator)
         low, high = self.epsilon
         drawn = torch.rand(len(shown), generator=generator, device=shown.device)
         epsilon = 10 ** (low + (high - low) * drawn.to(shown.dtype))
-        truth = lrp_epsilon(self.teacher, shown, targets, epsilon=epsilon).attribution
+        known = linearise(self.teacher, shown, epsilon)
+        targets = self._targets(known.logits, generator)
+        truth = relevance(self.teacher, known, targets).attribution
         found = lrp_epsilon(classifier, batch.images, targets, epsilon=epsilon, create_graph=True)
         penalty = geo_l1(found.attribution, truth, smallest=self.smallest)
         label = functional.cross_entropy(found.logits.detach(), batch.labels)
