@@ -27,11 +27,12 @@ class Counterexamples(Objective):
     Attributes:
         copies: Replaced copies per image, 1 or more.
         fill: "noise": a uniform value per pixel and channel. "flat": one uniform grey per copy.
-            "other": the content of another image of the batch at the same place.
+            "colour": one uniform colour per copy. "other": the content of another image of the
+            batch at the same place.
     """
 
     copies: int = 1
-    fill: Literal["noise", "flat", "other"] = "noise"
+    fill: Literal["noise", "flat", "colour", "other"] = "noise"
     name: ClassVar[str] = "counterexamples"
     freezes_batchnorm: ClassVar[bool] = False
 
@@ -65,6 +66,8 @@ class Counterexamples(Objective):
         if self.fill == "other":
             order = torch.randperm(len(images), generator=generator, device=images.device)
             return images[order]
-        shape = (len(images), 1, 1, 1) if self.fill == "flat" else images.shape
+        count, channels = images.shape[:2]
+        flat = {"flat": (count, 1, 1, 1), "colour": (count, channels, 1, 1)}
+        shape = flat.get(self.fill, images.shape)
         drawn = torch.rand(shape, generator=generator, device=images.device, dtype=images.dtype)
         return drawn.expand_as(images)

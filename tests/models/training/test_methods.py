@@ -286,7 +286,7 @@ def test_energy_is_one_minus_the_share_inside() -> None:
 
 def test_counterexamples_change_irrelevant_pixels_only() -> None:
     given = batch()
-    for fill in ("noise", "flat", "other"):
+    for fill in ("noise", "flat", "colour", "other"):
         changed = Counterexamples(fill=fill).replaced(given, torch.Generator().manual_seed(0))
         same = (changed == given.images).all(1)
 
