@@ -64,7 +64,7 @@ def balance(
         if step >= limit:
             break
         batch = batch_of(training, order[start : start + config.batch_size]).on(device)
-        frozen = measured.freezes_batchnorm
+        frozen = measured.freezes_batchnorm or config.freeze_batchnorm
         with torch.random.fork_rng(devices=[]), training_mode(probe, freeze_batchnorm=frozen):
             terms = measured.loss(probe, batch, Moment(step=step, seed=config.seed)).terms
         label += float(terms["label"])

@@ -52,7 +52,7 @@ class Checkpoint:
             TrainingError: Naming what differs.
         """
         wanted = asdict(config) | dict(identity)
-        found = self.config | self.identity
+        found = asdict(TrainingConfig()) | self.config | self.identity  # a setting may be newer
         free = {"epochs", "device", "report_every", "evaluation_batch"}
         if config.schedule != "constant" or config.warmup:
             free -= {"epochs"}  # the step size depends on the epochs planned

@@ -31,6 +31,9 @@ class TrainingConfig:
         patience: Epochs without a better value before stopping; None never stops early.
         precision: Of the forward pass; half precision is for GPUs. Explanation losses want
             "bfloat16": float16 scales the loss, but not the gradients inside it.
+        freeze_batchnorm: Batch normalisation stays in eval mode, at the statistics that the
+            network came with; right for fine-tuning a pretrained network on few rows. Objectives
+            on explanations freeze it in any case.
         seed: Of the order, of every draw and of dropout.
         device: "auto" takes a GPU where there is one.
         evaluation_batch: Rows per step on the validation split.
@@ -49,6 +52,7 @@ class TrainingConfig:
     criterion: str = "accuracy"
     patience: int | None = None
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    freeze_batchnorm: bool = False
     seed: int = 0
     device: str = "auto"
     evaluation_batch: int = 512
@@ -59,6 +63,10 @@ class TrainingConfig:
             raise TrainingError(
                 f"epochs {self.epochs}, batch size {self.batch_size} and learning rate "
                 f"{self.learning_rate} must be positive"
+            )
+        if self.freeze_batchnorm not in {True, False}:  # from a command line: "False" is true
+            raise TrainingError(
+                f"freeze_batchnorm is {self.freeze_batchnorm!r}, not true or false"
             )
 
     def chosen_device(self) -> torch.device:

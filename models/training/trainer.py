@@ -207,7 +207,7 @@ class _Run:
                 self.config, moment.step, self.per_epoch * self.config.epochs
             )
         torch.manual_seed(self.config.seed * 1_000_003 + moment.step)  # dropout
-        frozen = self.objective.freezes_batchnorm
+        frozen = self.objective.freezes_batchnorm or self.config.freeze_batchnorm
         with training_mode(self.network, freeze_batchnorm=frozen), self._autocast():
             loss = self.step_module(batch, moment)
         if not bool(torch.isfinite(loss.total)):

@@ -49,6 +49,16 @@ def test_a_recipe_survives_being_written_and_read(tmp_path: Path) -> None:
     assert tomllib.loads(given.to_toml())["training"]["epochs"] == 1
 
 
+def test_a_recipe_freezes_batch_normalisation(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text('data = "photos"\n[training]\nfreeze_batchnorm = true\n')
+    found = recipes.read(path)
+    path.write_text(found.to_toml())
+
+    assert found.training.freeze_batchnorm
+    assert recipes.read(path) == found
+
+
 def test_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
     (tmp_path / "recipe.toml").write_text(
         'data = "photos"\nweights = "imagenet"\nobjective = "tea"\n'

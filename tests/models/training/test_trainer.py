@@ -238,13 +238,22 @@ def test_bfloat16_trains() -> None:
     assert result.history[-1].validation["accuracy"] > 0.9
 
 
-def test_frozen_batchnorm_keeps_its_statistics() -> None:
-    class Frozen(ERM):
-        freezes_batchnorm = True
+class Frozen(ERM):
+    freezes_batchnorm = True
 
+
+@pytest.mark.parametrize("asked_by", ["nobody", "objective", "config"])
+def test_frozen_batchnorm_keeps_its_statistics(asked_by: str) -> None:
     net = network()
     before = net[1].running_mean.clone()
-    train(net, Frozen(), problem(), problem(seed=1), replace(CONFIG, epochs=1))
+    made = Frozen() if asked_by == "objective" else ERM()
+    config = replace(CONFIG, epochs=1, freeze_batchnorm=asked_by == "config")
+    train(net, made, problem(), problem(seed=1), config)
 
-    assert torch.equal(before, net[1].running_mean)
+    assert torch.equal(before, net[1].running_mean) == (asked_by != "nobody")
     assert net.training
+
+
+def test_freezing_batchnorm_is_answered_by_yes_or_no() -> None:
+    with pytest.raises(TrainingError, match="freeze_batchnorm is 'False', not true or false"):
+        TrainingConfig(freeze_batchnorm="False")
