@@ -113,6 +113,15 @@ class Objective(ABC):
         del moment
         return next(iter(self.phases))
 
+    def skips(self, batch: Batch, moment: Moment) -> bool:
+        """Tell whether the step at `moment` is left out: there is nothing in `batch` for it.
+
+        Neither weights nor optimisers then move, not even by momentum or weight decay, and the
+        loss counts as zero.
+        """
+        del batch, moment
+        return False
+
     def check(self, classifier: Classifier, example: Tensor) -> None:
         """Raise `TrainingError` before training if the method cannot run on this classifier.
 

@@ -32,7 +32,8 @@ class Event:
         epochs: Epochs planned.
         step: Steps taken so far.
         steps: Steps planned.
-        terms: Mean of each loss term since the epoch began, and "total".
+        terms: Mean of each loss term since the epoch began, over the steps that had it, and
+            "total", over all steps.
         validation: Values on the validation split; None between epochs.
         stage: Which training, where a method runs several in turn; "" where it runs one.
     """
@@ -175,16 +176,15 @@ class _Run:
         for epoch in range(len(self.history), self.config.epochs):
             if self._patience_spent():
                 return False
-            sums: dict[str, float] = {}
+            seen: dict[str, list[float]] = {}
             for done, moment in enumerate(self._moments(epoch), start=1):
                 if should_stop is not None and should_stop():
                     return True
                 for name, value in self._step(moment, done - 1).items():
-                    sums[name] = sums.get(name, 0.0) + value
+                    seen.setdefault(name, []).append(value)
                 if progress and self.config.report_every and done % self.config.report_every == 0:
-                    progress(self._event(epoch, {k: v / done for k, v in sums.items()}))
-            means = {name: value / self.per_epoch for name, value in sums.items()}
-            self._finish(epoch, means, checkpoint)
+                    progress(self._event(epoch, _means(seen)))
+            self._finish(epoch, _means(seen), checkpoint)
             if progress:
                 progress(self.history[-1])
         return False
@@ -201,6 +201,8 @@ class _Run:
         size = self.config.batch_size
         batch = batch_of(self.training, self._order[position * size : (position + 1) * size])
         batch = batch.on(self.device)
+        if self.objective.skips(batch, moment):
+            return {"total": 0.0}
         optimizer = self.optimizers[self.objective.phase(moment)]
         for group in optimizer.param_groups:
             group["lr"] = group["base_lr"] * learning_rate(
@@ -269,3 +271,8 @@ class _Run:
             for epoch, event in enumerate(self.history)
         ]
         return len(values) - 1 - values.index(max(values)) >= self.config.patience
+
+
+def _means(seen: Mapping[str, list[float]]) -> dict[str, float]:
+    """Return the mean of each term over the steps that had it."""
+    return {name: sum(values) / len(values) for name, values in seen.items()}

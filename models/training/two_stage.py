@@ -27,7 +27,7 @@ class TwoStage(Objective):
     """`label_steps` steps on CE, then `explanation_steps` on the explanation, and again.
 
     "share": 1 - Σ_R |g| / Σ |g| with g = ∂log p_y/∂x; "energy": RRR's penalty outside the region.
-    An explanation step whose batch has no region changes nothing.
+    An explanation step whose batch has no region is left out; the cycle goes on with the next.
 
     Attributes:
         label_steps: k1.
@@ -51,6 +51,11 @@ class TwoStage(Objective):
     def phase(self, moment: Moment) -> str:
         place = moment.step % (self.label_steps + self.explanation_steps)
         return "label" if place < self.label_steps else "explanation"
+
+    @override
+    def skips(self, batch: Batch, moment: Moment) -> bool:
+        masks = batch.irrelevant if self.penalty == "energy" else batch.relevant
+        return self.phase(moment) == "explanation" and not bool(masks.any())
 
     @override
     def loss(self, classifier: Classifier, batch: Batch, moment: Moment) -> Loss:

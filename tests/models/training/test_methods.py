@@ -1,5 +1,6 @@
 """Each method against a slower truth, or against a value worked out by hand."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -13,7 +14,7 @@ from models.errors import TrainingError
 from models.training import groups, networks
 from models.training.another_explanation import find_another_explanation, used_pixels
 from models.training.balance import balance
-from models.training.batches import batch_of
+from models.training.batches import batch_of, epoch_order
 from models.training.distillation import TEA, geo_l1, last_layer, other_rows
 from models.training.exemplary import (
     ExemplaryLearning,
@@ -382,6 +383,39 @@ def test_the_cycle_of_two_stages() -> None:
     phases = [made.phase(Moment(step=step)) for step in range(6)]
 
     assert phases == ["label", "label", "explanation"] * 2
+
+
+@pytest.mark.parametrize("penalty", ["energy", "share"])
+def test_the_cycle_leaves_out_explanation_steps_without_a_region(penalty: str) -> None:
+    """Label steps alone, taken by hand in a loop, end at the same weights."""
+    bare = replace(rows(), relevant=None, irrelevant=None)
+    config = TrainingConfig(
+        epochs=2, batch_size=3, device="cpu", weight_decay=0.3, criterion="last"
+    )
+    made = TwoStage(penalty=penalty)
+    trained, expected = convolutional().float(), convolutional().float()
+    result = train(trained, made, bare, bare, config)
+    decayed = [each for each in expected.parameters() if each.ndim > 1]
+    others = [each for each in expected.parameters() if each.ndim == 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.3}, {"params": others, "weight_decay": 0.0}],
+        lr=config.learning_rate,
+    )
+    labels = []
+    for step in range(6):
+        if step % 2 == 0:
+            order = epoch_order(9, seed=0, epoch=step // 3)[step % 3 * 3 :][:3]
+            given = batch_of(bare, order)
+            optimizer.zero_grad()
+            loss = functional.cross_entropy(expected(given.images), given.labels)
+            loss.backward()
+            optimizer.step()
+            labels.append(float(loss.detach()))
+
+    for one, other in zip(trained.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+    assert result.history[0].terms["label"] == pytest.approx((labels[0] + labels[1]) / 2)
+    assert result.history[1].terms["label"] == pytest.approx(labels[2])
 
 
 def spread(count: int, seed: int, *, agree: float, strength: int = 15) -> ImageSet:

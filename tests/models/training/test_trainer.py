@@ -203,6 +203,45 @@ def test_phases_have_optimisers_of_their_own() -> None:
     assert all(torch.equal(a, b) for a, b in zip(learnt, twice.parameters(), strict=True))
 
 
+class Still(ERM):
+    """Label steps at even moments; the others are left out."""
+
+    @override
+    def skips(self, batch: Batch, moment: Moment) -> bool:
+        return moment.step % 2 == 1
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd"])
+def test_a_step_that_is_left_out_moves_nothing(kind: str) -> None:
+    """Two epochs of one step, the second left out, end where one epoch ends."""
+    config = replace(CONFIG, optimizer=kind, weight_decay=0.5, criterion="last", epochs=1)
+    once, twice, without = network(), network(), network()
+    train(once, Still(), problem(16), problem(seed=1), config)
+    train(twice, Still(), problem(16), problem(seed=1), replace(config, epochs=2))
+    train(without, ERM(), problem(16), problem(seed=1), replace(config, epochs=2))
+
+    assert torch.equal(weights(once), weights(twice))
+    assert not torch.equal(weights(once), weights(without))
+
+
+class Sometimes(ERM):
+    """A term of 1, 2, 3 … that every third step alone has."""
+
+    @override
+    def loss(self, classifier: nn.Module, batch: Batch, moment: Moment) -> Loss:
+        plain = super().loss(classifier, batch, moment)
+        rare = {"rare": torch.tensor(1.0 + moment.step)} if moment.step % 3 == 0 else {}
+        return Loss(plain.total, plain.terms | rare)
+
+
+def test_a_term_is_averaged_over_the_steps_that_had_it() -> None:
+    events: list[Event] = []
+    config = replace(CONFIG, epochs=1, report_every=5)
+    train(network(), Sometimes(), problem(), problem(seed=1), config, progress=events.append)
+
+    assert [event.terms["rare"] for event in events] == [(1 + 4) / 2, (1 + 4) / 2]
+
+
 def test_reweighted_rows_of_weight_zero_do_not_count() -> None:
     rows = problem(32)
     flipped = replace(rows, labels=np.where(np.arange(32) < 16, 1 - rows.labels, rows.labels))
