@@ -27,6 +27,7 @@ class Checkpoint:
         network: Weights after the last finished epoch.
         best: Weights of the best epoch.
         optimizers: State of each optimiser, as torch loads it.
+        scaler: State of the loss scaling of float16; empty without.
         objective: What the objective keeps.
         best_epoch: Epoch of the best weights, counting from 1.
         value: Its value of the criterion, larger is better.
@@ -38,6 +39,7 @@ class Checkpoint:
     network: dict[str, Tensor]
     best: dict[str, Tensor]
     optimizers: dict[str, dict[str, Any]]
+    scaler: dict[str, Any]
     objective: dict[str, Tensor]
     best_epoch: int
     value: float
@@ -45,8 +47,16 @@ class Checkpoint:
     config: dict[str, Any]
     identity: dict[str, str]
 
-    def refuse_other(self, config: TrainingConfig, identity: Mapping[str, str]) -> None:
+    def refuse_other(
+        self, config: TrainingConfig, identity: Mapping[str, str], *, planned_length: bool
+    ) -> None:
         """Raise if the checkpoint belongs to another recipe; more epochs are welcome.
+
+        Args:
+            config: How the training that would go on is configured.
+            identity: What it learns from what.
+            planned_length: Whether its objective depends on the epochs planned, as a schedule
+                of the step size does; no other number is welcome then.
 
         Raises:
             TrainingError: Naming what differs.
@@ -54,8 +64,8 @@ class Checkpoint:
         wanted = asdict(config) | dict(identity)
         found = asdict(TrainingConfig()) | self.config | self.identity  # a setting may be newer
         free = {"epochs", "device", "report_every", "evaluation_batch"}
-        if config.schedule != "constant" or config.warmup:
-            free -= {"epochs"}  # the step size depends on the epochs planned
+        if config.schedule != "constant" or config.warmup or planned_length:
+            free -= {"epochs"}
         for name in wanted.keys() - free:
             if wanted[name] != found.get(name):
                 raise TrainingError(
@@ -76,6 +86,7 @@ def save(
     *,
     network: nn.Module,
     optimizers: Mapping[str, torch.optim.Optimizer],
+    scaler: torch.amp.GradScaler,
     objective: Objective,
     identity: Mapping[str, str],
     best: Mapping[str, Tensor],
@@ -101,6 +112,7 @@ def save(
     values = {
         "epoch": epoch,
         "groups": groups,
+        "scaler": scaler.state_dict(),
         "best_epoch": best_epoch,
         "value": value,
         "history": [asdict(each) for each in history if is_dataclass(each)],  # type: ignore[arg-type]  # instances, not classes
@@ -135,6 +147,7 @@ def load(folder: Path, device: torch.device) -> Checkpoint | None:
         network=_under("network/", tensors),
         best=_under("best/", tensors),
         optimizers=states,
+        scaler=values.get("scaler", {}),  # older checkpoints have none
         objective=_under("objective/", tensors),
         best_epoch=values["best_epoch"],
         value=values["value"],

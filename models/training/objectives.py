@@ -97,11 +97,14 @@ class Objective(ABC):
         freezes_batchnorm: BatchNorm stays in eval mode, so that per-image gradients do not mix
             images. Every objective on attributions sets it (the papers differ; this is ours).
         uses_regions: Whether rows without masks contribute to more than the label term.
+        planned_length: Whether the loss depends on how many epochs are planned, so that a longer
+            training is another one from its first step.
     """
 
     name: ClassVar[str]
     freezes_batchnorm: ClassVar[bool] = True
     uses_regions: ClassVar[bool] = True
+    planned_length: ClassVar[bool] = False
 
     @property
     def phases(self) -> Mapping[str, float]:

@@ -28,7 +28,8 @@ class TrainingConfig:
         criterion: Value on the validation split that chooses the epoch: "accuracy", "loss",
             "worst_class", "worst_group" or what `validate` adds, the later of equals; "last" takes
             the last epoch.
-        patience: Epochs without a better value before stopping; None never stops early.
+        patience: Epochs without a value as good as the best before stopping, counted from the
+            epoch that the criterion would take; None never stops early.
         precision: Of the forward pass; half precision is for GPUs. Explanation losses want
             "bfloat16": float16 scales the loss, but not the gradients inside it.
         freeze_batchnorm: Batch normalisation stays in eval mode, at the statistics that the

@@ -108,6 +108,7 @@ class IBPEx(Objective):
     trust: float = 1.0
     gradient: float = 0.0
     name: ClassVar[str] = "ibp_ex"
+    planned_length: ClassVar[bool] = True
 
     @override
     def check(self, classifier: Classifier, example: Tensor) -> None:

@@ -157,10 +157,14 @@ class _Run:
         saved = checkpoints.load(folder, self.device)
         if saved is None:
             return
-        saved.refuse_other(self.config, self.identity)
+        saved.refuse_other(
+            self.config, self.identity, planned_length=self.objective.planned_length
+        )
         self.network.load_state_dict(saved.network)
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(saved.optimizers[name])
+        if saved.scaler and self.scaler.is_enabled():
+            self.scaler.load_state_dict(saved.scaler)
         self.objective.restore(saved.objective)
         self.best, self.best_epoch, self.best_value = saved.best, saved.best_epoch, saved.value
         self.history = [Event(**event) for event in saved.history]
@@ -248,6 +252,7 @@ class _Run:
                 checkpoint,
                 network=self.network,
                 optimizers=self.optimizers,
+                scaler=self.scaler,
                 objective=self.objective,
                 identity=self.identity,
                 best=self.best or {},
@@ -264,13 +269,9 @@ class _Run:
         return Event(epoch + 1, self.config.epochs, self.step, steps, dict(terms), values)
 
     def _patience_spent(self) -> bool:
-        if self.config.patience is None or not self.history:
+        if self.config.patience is None:
             return False
-        values = [
-            self.config.judged(event.validation or {}, epoch)
-            for epoch, event in enumerate(self.history)
-        ]
-        return len(values) - 1 - values.index(max(values)) >= self.config.patience
+        return len(self.history) - self.best_epoch >= self.config.patience
 
 
 def _means(seen: Mapping[str, list[float]]) -> dict[str, float]:

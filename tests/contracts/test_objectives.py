@@ -200,6 +200,18 @@ def test_a_batch_of_one_without_region_is_answered(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_loss_that_depends_on_the_planned_length_says_so(name: str) -> None:
+    network = classifier()
+    lengths = []
+    for epochs in (4, 9):
+        made = ready(name, network)
+        moment = replace(MOMENT, epochs=epochs)
+        lengths.append(float(made.loss(network, batch(), moment).total.detach()))
+
+    assert (lengths[0] != lengths[1]) == made.planned_length
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_same_moment_draws_the_same(name: str) -> None:
     network = classifier()
     one, two = ready(name, network), ready(name, network)

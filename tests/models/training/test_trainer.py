@@ -10,6 +10,7 @@ from torch import nn
 from typing_extensions import override
 
 from models.errors import TrainingError
+from models.training import checkpoints
 from models.training.image_sets import ImageSet
 from models.training.objectives import ERM, Batch, Loss, Moment, Objective, Reweighted
 from models.training.optimizers import TrainingConfig, learning_rate
@@ -131,12 +132,34 @@ def test_progress_tells_every_epoch_and_steps_on_request() -> None:
     assert events[-1].steps == 12
 
 
-def test_patience_ends_a_training_that_no_longer_improves() -> None:
-    config = replace(CONFIG, epochs=30, patience=2, learning_rate=1e-12)
-    plain = nn.Sequential(nn.Flatten(), nn.Linear(108, 2))
-    result = train(plain, ERM(), problem(), problem(seed=1), config)
+@pytest.mark.parametrize(
+    ("values", "epochs", "best"),
+    [
+        ([0.5, 0.9, 0.9, 0.9, 0.8, 0.7, 0.9], 6, 4),  # from the last of equals
+        ([0.9, 0.8, 0.7, 0.9], 3, 1),
+        ([0.9] * 7, 7, 7),  # a plateau at the best is no end
+    ],
+)
+def test_patience_counts_from_the_epoch_that_is_taken(
+    tmp_path: Path, values: list[float], epochs: int, best: int
+) -> None:
+    config = replace(CONFIG, epochs=len(values), patience=2, criterion="found")
+    told = iter(values)
+    result = train(
+        network(),
+        ERM(),
+        problem(16),
+        problem(seed=1),
+        config,
+        validate=lambda _: {"found": next(told)},
+        checkpoint=tmp_path,
+    )
+    again = train(
+        network(), ERM(), problem(16), problem(seed=1), config, checkpoint=tmp_path
+    )  # goes on, to where it ended
 
-    assert len(result.history) == 3
+    assert (len(result.history), result.best_epoch) == (epochs, best)
+    assert (len(again.history), again.best_epoch) == (epochs, best)
 
 
 def test_a_validation_of_the_callers_own_may_choose_the_epoch() -> None:
@@ -166,6 +189,84 @@ def test_a_checkpoint_of_other_data_or_options_is_refused(tmp_path: Path) -> Non
         train(network(), ERM(0.1), problem(), problem(seed=1), one, checkpoint=tmp_path)
     with pytest.raises(TrainingError, match="with data = 'sha256:"):
         train(network(), ERM(), problem(seed=2), problem(seed=1), one, checkpoint=tmp_path)
+
+
+class Ramp(ERM):
+    """A loss that depends on the share of the planned epochs."""
+
+    planned_length = True
+
+    @override
+    def loss(self, classifier: nn.Module, batch: Batch, moment: Moment) -> Loss:
+        plain = super().loss(classifier, batch, moment)
+        return plain._replace(total=plain.total * moment.epoch / moment.epochs)
+
+
+def test_a_training_of_another_length_goes_on_only_where_length_does_not_count(
+    tmp_path: Path,
+) -> None:
+    one, more = replace(CONFIG, epochs=1), replace(CONFIG, epochs=2)
+    for made in (ERM(), Ramp()):
+        folder = tmp_path / type(made).__name__
+        train(network(), made, problem(16), problem(seed=1), one, checkpoint=folder)
+    longer = train(
+        network(), ERM(), problem(16), problem(seed=1), more, checkpoint=tmp_path / "ERM"
+    )
+
+    assert len(longer.history) == 2
+    with pytest.raises(TrainingError, match="made with epochs = 1, not 2"):
+        train(network(), Ramp(), problem(16), problem(seed=1), more, checkpoint=tmp_path / "Ramp")
+
+
+def test_the_loss_scaling_survives_a_checkpoint(tmp_path: Path) -> None:
+    """Of float16, which needs a GPU to train; the scaling itself runs anywhere."""
+    net = network()
+    first = torch.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=3)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    for factor in (1.0, float("inf"), 1.0):  # the overflow halves the scale
+        optimizer.zero_grad()
+        first.scale(net(torch.ones(2, 3, 6, 6)).sum() * factor).backward()
+        first.step(optimizer)
+        first.update()
+    checkpoints.save(
+        tmp_path,
+        network=net,
+        optimizers={"all": optimizer},
+        scaler=first,
+        objective=ERM(),
+        identity={},
+        best={},
+        best_epoch=0,
+        value=0.0,
+        history=[],
+        config=CONFIG,
+    )
+    second = torch.amp.GradScaler("cpu")
+    second.load_state_dict(checkpoints.load(tmp_path, torch.device("cpu")).scaler)
+
+    assert second.state_dict() == first.state_dict()
+    assert second.get_scale() == 512.0
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="float16 needs a GPU")
+def test_a_resumed_float16_training_equals_an_uninterrupted_one(tmp_path: Path) -> None:
+    config = replace(CONFIG, precision="float16", device="cuda", schedule="cosine")
+    whole, resumed = network(), network()
+    uninterrupted = train(whole, ERM(), problem(), problem(seed=1), config)
+    asked = iter([False] * 15)  # ends in the third epoch
+    train(
+        network(),
+        ERM(),
+        problem(),
+        problem(seed=1),
+        config,
+        should_stop=lambda: next(asked, True),
+        checkpoint=tmp_path,
+    )
+    again = train(resumed, ERM(), problem(), problem(seed=1), config, checkpoint=tmp_path)
+
+    assert [e.terms for e in again.history] == [e.terms for e in uninterrupted.history]
 
 
 class Exploding(Objective):
