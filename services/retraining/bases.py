@@ -18,6 +18,7 @@ _KEPT = frozenset(
     {
         *("epochs", "batch_size", "optimizer", "learning_rate", "weight_decay", "momentum"),
         *("schedule", "warmup", "clip", "criterion", "patience", "seed", "evaluation_batch"),
+        "freeze_batchnorm",
     }
 )
 _DIGITS = "D1-colour"
