@@ -14,6 +14,7 @@ ModelsError
 │   ├── VersionConflictError   the version or pointer has changed meanwhile
 │   └── CorruptVersionError    the files do not match the recorded digest
 └── TrainingError              a training cannot start or go on
+    ├── LossNotFiniteError     the loss has become infinite or no number; names the step
     └── DatasetError           a data set is not usable; names the row and the reason
 """
 
@@ -72,6 +73,10 @@ class CorruptVersionError(RegistryError):
 
 class TrainingError(ModelsError):
     """A training cannot start or go on."""
+
+
+class LossNotFiniteError(TrainingError):
+    """The loss of a training has become infinite or no number."""
 
 
 class DatasetError(TrainingError):

@@ -6,6 +6,7 @@ References:
     same ratio over the training set at initialisation.
 """
 
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
@@ -31,6 +32,7 @@ def balance(
     ratio: float = 1.0,
     warm_up: int = 1,
     limit: int = 20,
+    should_stop: Callable[[], bool] | None = None,
 ) -> Objective:
     """Return the objective with the weight at which λ·explanation = ratio·label.
 
@@ -43,6 +45,7 @@ def balance(
         warm_up: Epochs of ERM on a copy before measuring; 0 measures at initialisation, where
             gradients by the pixels are tiny and the weight comes out far too large.
         limit: Batches to measure on.
+        should_stop: Asked before every step of the warm-up; true returns the objective as it is.
 
     Raises:
         TrainingError: If the objective has no weight, or its term is zero on these rows.
@@ -53,7 +56,9 @@ def balance(
     probe = deepcopy(classifier)
     if warm_up:
         early = replace(config, epochs=warm_up, criterion="last", schedule="constant")
-        train(probe, ERM(), training, training.take(range(min(64, len(training)))), early)
+        few = training.take(range(min(64, len(training))))
+        if train(probe, ERM(), training, few, early, should_stop=should_stop).cancelled:
+            return objective
     device = config.chosen_device()
     probe.to(device)
     measured = deepcopy(objective)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from models.errors import TrainingError
 from models.training.image_sets import ImageSet
 from models.training.objectives import Objective
-from models.training.optimizers import TrainingConfig
+from models.training.optimizers import RESUMABLE, TrainingConfig
 
 _TENSORS = "training.safetensors"
 _VALUES = "training.json"
@@ -63,9 +63,9 @@ class Checkpoint:
         """
         wanted = asdict(config) | dict(identity)
         found = asdict(TrainingConfig()) | self.config | self.identity  # a setting may be newer
-        free = {"epochs", "device", "report_every", "evaluation_batch"}
+        free = RESUMABLE
         if config.schedule != "constant" or config.warmup or planned_length:
-            free -= {"epochs"}
+            free = free - {"epochs"}
         for name in wanted.keys() - free:
             if wanted[name] != found.get(name):
                 raise TrainingError(

@@ -10,6 +10,9 @@ from torch import nn
 
 from models.errors import TrainingError
 
+RESUMABLE = frozenset({"epochs", "device", "report_every", "evaluation_batch"})
+"""Settings that may change when a training goes on; epochs only where nothing rests on them."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingConfig:

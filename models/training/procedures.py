@@ -214,6 +214,8 @@ class FindAnotherExplanation(Procedure):
             least=self.least,
             stages=stages,
         )
+        if found[-1].result.cancelled:
+            return Outcome(found[-1].classifier, found[-1].result)
         if self.take > len(found):
             raise TrainingError(
                 f"find_another_explanation ended after round {len(found)}: there is no round "

@@ -17,12 +17,12 @@ ratio = 1.0
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from models.errors import TrainingError
-from models.training.optimizers import TrainingConfig
+from models.training.optimizers import RESUMABLE, TrainingConfig
 
 IMAGENET = "imagenet"
 PATHS = ("teacher", "segmenter", "unbiased", "features")
@@ -125,6 +125,44 @@ def parse(content: Mapping[str, Any]) -> Recipe:
         return Recipe(**values, training=TrainingConfig(**training))
     except TypeError as error:
         raise TrainingError(f"the recipe cannot be used: {error}") from error
+
+
+def remember(path: Path, asked: Recipe, found: Recipe, *, data: str, **more: object) -> None:
+    """Write down what was found for a recipe before its training, for a training that goes on.
+
+    Args:
+        path: JSON file to write.
+        asked: The recipe with what is left to find.
+        found: The recipe with what was found.
+        data: Digest of the rows that it was found on.
+        more: What the file says beside it, for people.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    told = {"asked": asked.to_mapping(), "found": found.to_mapping(), "data": data, **more}
+    partial = path.with_name(f"{path.name}.part")
+    partial.write_text(json.dumps(told, indent=1), "utf-8")
+    partial.replace(path)
+
+
+def remembered(path: Path, asked: Recipe, *, data: str) -> Recipe | None:
+    """Return what `remember` noted; None if it noted nothing, or another recipe or other data.
+
+    What a resumed training may change, such as the number of epochs, is as `asked` says now.
+    """
+    if not path.is_file():
+        return None
+    told = json.loads(path.read_text("utf-8"))
+    found, then = parse(told["found"]), parse(told["asked"])
+    now = {name: getattr(asked.training, name) for name in RESUMABLE}
+    same = replace(then, training=replace(then.training, **now)).to_mapping() == _plain(asked)
+    if not same or told["data"] != data:
+        return None
+    return replace(found, training=replace(found.training, **now))
+
+
+def _plain(recipe: Recipe) -> Any:  # noqa: ANN401  # JSON
+    """Return the recipe as a file gives it back."""
+    return json.loads(json.dumps(recipe.to_mapping()))
 
 
 def _refuse_unknown(given: Mapping[str, Any], known: set[str], where: str) -> None:

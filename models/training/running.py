@@ -8,7 +8,7 @@ from typing import Any
 
 from models.architectures import Classifier
 from models.errors import TrainingError
-from models.training import building, methods, options, procedures, teaching
+from models.training import building, methods, options, procedures, recipes, teaching
 from models.training.balance import balance
 from models.training.exemplary import ExemplaryLearning
 from models.training.image_sets import ImageSet
@@ -20,6 +20,8 @@ from models.training.trainer import Progress, TrainingResult, train
 
 NAMES = (*methods.BY_NAME, *teaching.BY_NAME, *procedures.BY_NAME)
 """Every way of learning that a recipe can name."""
+
+_BALANCED = "balance.json"
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def _by_objective(
     else:
         objective = methods.objective(recipe.objective, recipe.options)
     if recipe.balance is not None:
-        recipe, objective = _balanced(recipe, objective, classifier, training)
+        recipe, objective = _balanced(recipe, objective, classifier, training, stages=stages)
     result = train(
         classifier,
         objective,
@@ -141,11 +143,30 @@ def _findings(objective: Objective) -> dict[str, Any]:
 
 
 def _balanced(
-    recipe: Recipe, objective: Objective, classifier: Classifier, training: ImageSet
+    recipe: Recipe,
+    objective: Objective,
+    classifier: Classifier,
+    training: ImageSet,
+    *,
+    stages: Stages,
 ) -> tuple[Recipe, Objective]:
-    """Find the weight; the recipe that is returned names it instead of the rule."""
+    """Find the weight; the recipe that is returned names it instead of the rule.
+
+    A training that goes on takes the weight that it began with.
+    """
+    noted = None if stages.checkpoint is None else stages.checkpoint / _BALANCED
+    former = None if noted is None else recipes.remembered(noted, recipe, data=training.digest)
+    if former is not None:
+        weight = former.options["weight"]
+        return former, replace(objective, weight=weight)  # type: ignore[type-var]  # a dataclass
     rule = dict(recipe.balance or {})
-    found = balance(objective, classifier, training, recipe.training, **rule)
+    found = balance(
+        objective, classifier, training, recipe.training, should_stop=stages.should_stop, **rule
+    )
     weight = float(vars(found)["weight"])
     changed = {**recipe.options, "weight": weight}
-    return replace(recipe, options=changed, balance=None), found
+    balanced = replace(recipe, options=changed, balance=None)
+    stopped = stages.should_stop is not None and stages.should_stop()
+    if noted is not None and not stopped:
+        recipes.remember(noted, recipe, balanced, data=training.digest)
+    return balanced, found

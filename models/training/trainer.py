@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from models.architectures import Classifier
-from models.errors import TrainingError
+from models.errors import LossNotFiniteError
 from models.modes import training_mode
 from models.training import checkpoints
 from models.training.batches import batch_of, epoch_order
@@ -96,7 +96,8 @@ def train(
         checkpoint: Folder to write to after every epoch and to resume from if it holds one.
 
     Raises:
-        TrainingError: If the method cannot run on the network, or the loss is not finite.
+        TrainingError: If the method cannot run on the network.
+        LossNotFiniteError: If the loss is not finite at some step.
     """
     device = config.chosen_device()
     network.to(device)
@@ -218,7 +219,7 @@ class _Run:
             loss = self.step_module(batch, moment)
         if not bool(torch.isfinite(loss.total)):
             value = float(loss.total.detach())
-            raise TrainingError(
+            raise LossNotFiniteError(
                 f"the loss of {self.objective.name} is {value} at step {moment.step}"
             )
         optimizer.zero_grad(set_to_none=True)

@@ -2,6 +2,7 @@
 
 import json as json_module
 import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,10 +17,12 @@ from services import clock, scorecard_pages, scoring, settings
 from services.commands import terminal, versions
 
 if TYPE_CHECKING:  # torch loads only where something is really trained
+    from models.training.image_sets import ImageSet
     from models.training.recipes import Recipe
     from models.training.running import Trained
 
 _PARITY_IMAGES = 32
+_CHECKPOINT, _SEARCH = "checkpoint", "search.json"
 
 Data = Annotated[
     Path, typer.Option(help="A folder (manifest.csv, or one per class) or a COCO file.")
@@ -56,7 +59,10 @@ def train(
         bool, typer.Option("--balance", help="Find the weight by the ratio rule.")
     ] = False,
     search: Annotated[
-        int, typer.Option(help="Search weight and learning rate with so many trainings.", min=0)
+        int,
+        typer.Option(
+            help="Search weight (erm: weight decay) and learning rate in so many trainings.", min=0
+        ),
     ] = 0,
     to: Annotated[
         Path, typer.Option(help="Folder for weights, recipe, history and checkpoint.")
@@ -75,8 +81,11 @@ def train(
         "balance": {"ratio": 1.0} if balance else None,
     }
     chosen = _recipe(recipe, changes, _pairs(option), _pairs(setting))
-    with terminal.progress() as report:
-        trained = _train(chosen, search, to, report)
+    with terminal.stoppable() as should_stop, terminal.progress() as report:
+        trained = _train(chosen, search, to, report, should_stop)
+    if trained is None:
+        terminal.say(_stopped(to))
+        raise typer.Exit(terminal.INTERRUPTED)
     best = trained.result.history[trained.result.best_epoch - 1]
     values = ", ".join(f"{key} {value:.4f}" for key, value in (best.validation or {}).items())
     terminal.say(f"epoch {best.epoch} of {best.epochs}, on the validation split: {values}")
@@ -162,21 +171,25 @@ def _recipe(
     return recipes.parse(content)
 
 
-def _train(recipe: "Recipe", trials: int, to: Path, report: terminal.Report) -> "Trained":
-    """Search if asked, train, and write everything down."""
+def _train(
+    recipe: "Recipe",
+    trials: int,
+    to: Path,
+    report: terminal.Report,
+    should_stop: Callable[[], bool],
+) -> "Trained | None":
+    """Search if asked, train, and write everything down; None if it was stopped before the end."""
     from models.architectures import save_weights
-    from models.training import running
-    from models.training.search import search
+    from models.training import building, running
     from models.training.trainer import Event
 
+    report("reading the images", 0.0)
+    splits = building.read_splits(recipe)
     if trials:
-        recipe, _ = search(
-            recipe,
-            trials,
-            progress=lambda done, trial: report(
-                f"trial {done} of {trials}: {trial.value:.4f}", done / (trials + 1)
-            ),
-        )
+        found = _searched(recipe, trials, to / _SEARCH, splits, (report, should_stop))
+        if found is None:
+            return None
+        recipe = found
     steps = replace(recipe, training=replace(recipe.training, report_every=10))
 
     def told(event: Event) -> None:
@@ -184,8 +197,15 @@ def _train(recipe: "Recipe", trials: int, to: Path, report: terminal.Report) -> 
         words = f"{stage}epoch {event.epoch} of {event.epochs}, loss {event.terms['total']:.4f}"
         report(words, event.step / event.steps)
 
-    report("reading the images", 0.0)
-    trained = running.run(steps, progress=told, checkpoint=to / "checkpoint")
+    trained = running.run(
+        steps,
+        progress=told,
+        should_stop=should_stop,
+        checkpoint=to / _CHECKPOINT,
+        splits=splits,
+    )
+    if trained.result.cancelled:
+        return None
     to.mkdir(parents=True, exist_ok=True)
     save_weights(trained.classifier, to / "weights.safetensors")
     for name, other in trained.others.items():
@@ -199,6 +219,49 @@ def _train(recipe: "Recipe", trials: int, to: Path, report: terminal.Report) -> 
     }
     (to / "history.json").write_text(json_module.dumps(history, indent=1), "utf-8")
     return trained
+
+
+def _searched(
+    recipe: "Recipe",
+    trials: int,
+    note: Path,
+    splits: "Mapping[str, ImageSet]",
+    watched: tuple[terminal.Report, Callable[[], bool]],
+) -> "Recipe | None":
+    """Return the recipe that the search chooses, or chose for this folder; None if stopped."""
+    from models.training import recipes
+    from models.training.search import search
+
+    report, should_stop = watched
+    data = splits["train"].digest
+    former = recipes.remembered(note, recipe, data=data)
+    if former is not None:
+        return former
+    found, tried = search(
+        recipe,
+        trials,
+        progress=lambda done, trial: report(
+            f"trial {done} of {trials}: "
+            + (trial.failed if trial.value is None else f"{trial.value:.4f}"),
+            done / (trials + 1),
+        ),
+        should_stop=should_stop,
+        splits=splits,
+    )
+    if should_stop():
+        return None
+    shown = [{**each.to_mapping(), "chosen": each.recipe == found} for each in tried]
+    recipes.remember(note, recipe, found, data=data, trials=shown)
+    return found
+
+
+def _stopped(to: Path) -> str:
+    """Say what a training that was stopped has left, and how it goes on."""
+    left = sorted((to / _CHECKPOINT).rglob("training.json"))
+    if not left:
+        return "stopped before the first epoch was done; the same command begins anew"
+    epochs = [f"epoch {json_module.loads(each.read_text('utf-8'))['epoch']}" for each in left]
+    return f"stopped; {to / _CHECKPOINT} holds {epochs[-1]}: the same command goes on from there"
 
 
 def _file(registry: Registry, name: str, trained: "Trained") -> Version:

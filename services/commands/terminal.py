@@ -2,7 +2,8 @@
 
 import json
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn, Protocol
 
@@ -15,7 +16,7 @@ from typer.core import TyperGroup
 from services.settings import SettingsError
 
 FAILED = 1
-_INTERRUPTED = 128 + signal.SIGINT
+INTERRUPTED = 128 + signal.SIGINT
 
 console = Console()
 _errors = Console(stderr=True)
@@ -39,7 +40,7 @@ class ReadableGroup(TyperGroup):
         except SettingsError as error:
             fail(error)
         except KeyboardInterrupt as error:
-            raise typer.Exit(_INTERRUPTED) from error
+            raise typer.Exit(INTERRUPTED) from error
         except _refusals() as error:
             fail(error)
 
@@ -83,6 +84,32 @@ def progress() -> Iterator[Report]:
             shown.update(task, description=step, completed=share)
 
         yield report
+
+
+@contextmanager
+def stoppable() -> Iterator[Callable[[], bool]]:
+    """Turn the first SIGINT or SIGTERM of the block into an answer instead of an end.
+
+    The block is given a function that says whether one has come. A second one ends the command at
+    once, as it would have without. Outside the main thread no signal arrives, and none is awaited.
+    """
+    came: list[int] = []
+    before: dict[int, Any] = {}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def note(number: int, _frame: object) -> None:
+        came.append(number)
+        restore()
+
+    if threading.current_thread() is threading.main_thread():
+        before = {each: signal.signal(each, note) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(came)
+    finally:
+        restore()
 
 
 def _refusals() -> tuple[type[Exception], ...]:

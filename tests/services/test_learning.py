@@ -1,6 +1,10 @@
 """`rightly train`, `evaluate` and `compare`, from a folder of images to a page."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -97,3 +101,62 @@ def test_refusals_are_one_line(folder: Path) -> None:
 
         assert done.exit_code == 1
         assert words in done.stderr
+
+
+@pytest.mark.usefixtures("home")
+def test_a_search_is_written_down_and_not_done_again(folder: Path, home: Path) -> None:
+    pytest.importorskip("optuna", reason="pip install 'rightly[search]'")
+    asked = (
+        "train",
+        "--data",
+        str(folder),
+        "--objective",
+        "rrr",
+        "--search",
+        "2",
+        "--to",
+        "found",
+    )
+    run(*asked, "--set", "epochs=1")
+    told = json.loads((home / "found" / "search.json").read_text())
+    weights = (home / "found" / "weights.safetensors").read_bytes()
+    history = (home / "found" / "search.json").stat().st_mtime_ns
+    run(*asked, "--set", "epochs=1")
+
+    assert [each["chosen"] for each in told["trials"]].count(True) == 1
+    assert all(each["learning_rate"] > 0 and each["failed"] == "" for each in told["trials"])
+    chosen = next(each for each in told["trials"] if each["chosen"])
+    assert f"weight = {chosen['weight']}" in (home / "found" / "recipe.toml").read_text()
+    assert (home / "found" / "weights.safetensors").read_bytes() == weights
+    assert (home / "found" / "search.json").stat().st_mtime_ns == history
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_training_that_is_stopped_says_how_it_goes_on(
+    folder: Path, home: Path, number: signal.Signals
+) -> None:
+    common = ("train", "--data", str(folder), "--set", "batch_size=8")
+    command = "from services.cli import main; main()"
+    done = subprocess.Popen(
+        [sys.executable, "-c", command, *common, "--set", "epochs=100000", "--to", "half"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    values = home / "half" / "checkpoint" / "training.json"
+    until = time.monotonic() + 60
+    while not values.is_file() and done.poll() is None and time.monotonic() < until:
+        time.sleep(0.05)
+    done.send_signal(number)
+    output, errors = done.communicate(timeout=60)
+    epoch = json.loads(values.read_text())["epoch"]
+    more = ("--set", f"epochs={epoch + 1}")
+    run(*common, *more, "--to", "half")
+    run(*common, *more, "--to", "whole")
+    weights = [(home / each / "weights.safetensors").read_bytes() for each in ("half", "whole")]
+
+    assert done.returncode == 130, errors
+    expected = f"stopped; half/checkpoint holds epoch {epoch}: the same command goes on from there"
+    assert output.strip() == expected
+    assert weights[0] == weights[1]

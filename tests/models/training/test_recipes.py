@@ -1,6 +1,8 @@
 """Recipes: what is written is what is run."""
 
+import json
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,6 @@ from models.errors import TrainingError
 from models.training import building, recipes, running
 from models.training.optimizers import TrainingConfig
 from models.training.recipes import Recipe
-from models.training.search import search
 
 
 @pytest.fixture
@@ -133,11 +134,37 @@ def test_weights_of_a_former_training_are_taken_up(folder: Path, tmp_path: Path)
         building.build(recipe(folder, weights="nowhere"), ("bright", "dark"))
 
 
-def test_the_search_keeps_the_largest_weight_that_costs_nothing(folder: Path) -> None:
-    pytest.importorskip("optuna", reason="pip install 'rightly[search]'")
-    chosen, trials = search(recipe(folder), 3, tolerance=1.0)
+def test_a_balanced_training_goes_on_with_the_weight_that_it_began_with(
+    folder: Path, tmp_path: Path
+) -> None:
+    """Another weight in the note, that no balancing would find, is what is then taken."""
+    asked = recipe(folder, balance={"ratio": 1.0, "warm_up": 0})
+    more = replace(asked, training=replace(asked.training, epochs=2))
+    first = running.run(asked, checkpoint=tmp_path / "checkpoint")
+    longer = running.run(more, checkpoint=tmp_path / "checkpoint")
+    note = tmp_path / "checkpoint" / "balance.json"
+    told = json.loads(note.read_text())
+    told["found"]["options"]["weight"] *= 3
+    note.write_text(json.dumps(told))
 
-    assert len(trials) == 3
-    assert chosen.options["weight"] == max(each.recipe.options["weight"] for each in trials)
-    with pytest.raises(TrainingError, match="erm has no weight"):
-        search(recipe(folder, objective="erm"), 1)
+    assert longer.recipe.options == first.recipe.options
+    assert longer.result.history[0] == first.result.history[0]
+    assert len(longer.result.history) == 2
+    with pytest.raises(TrainingError, match=r"made with objective = .rrr\(weight="):
+        running.run(asked, checkpoint=tmp_path / "checkpoint")
+
+
+def test_what_was_found_counts_for_the_same_recipe_and_data_alone(tmp_path: Path) -> None:
+    asked = recipe(tmp_path, balance={"ratio": 2.0}, options={"scalar": "random_sign"})
+    found = recipe(tmp_path, options={"scalar": "random_sign", "weight": 7.0})
+    path = tmp_path / "deep" / "found.json"
+    recipes.remember(path, asked, found, data="sha256:1", trials=[1, 2])
+    more = replace(asked, training=replace(asked.training, epochs=9))
+
+    assert recipes.remembered(path, asked, data="sha256:1") == found
+    assert recipes.remembered(path, more, data="sha256:1").training.epochs == 9
+    assert recipes.remembered(path, asked, data="sha256:2") is None
+    assert (
+        recipes.remembered(path, replace(asked, architecture="resnet18"), data="sha256:1") is None
+    )
+    assert recipes.remembered(tmp_path / "nothing", asked, data="sha256:1") is None
