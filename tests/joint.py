@@ -14,12 +14,23 @@ from models.training.image_sets import ImageSet
 from models.training.methods import objective
 from models.training.objectives import LossModule, Moment
 
-OBJECTIVES = {"erm": {}, "rrr": {"weight": 3.0}, "gradcam_penalty": {"weight": 2.0}}
+# Those whose loss is a mean over rows without a draw, and GroupDRO, which adds up over processes.
+OBJECTIVES: dict[str, dict[str, float]] = {
+    "erm": {},
+    "rrr": {"weight": 3.0},
+    "gradcam_penalty": {"weight": 2.0},
+    "hint_matching": {},
+    "energy": {},
+    "cdep": {},
+    "pgd_ex": {"gradient": 0.5, "steps": 2},
+    "ibp_ex": {"trust": 0.9, "start": 0.05},
+    "group_dro": {"step": 0.5, "adjustment": 0.3},
+}
 STEPS, BATCH = 4, 8
 
 
 def discs(count: int) -> ImageSet:
-    """Bright and dark discs with a region each."""
+    """Bright and dark discs with a region each, in groups of unequal size."""
     draw = np.random.default_rng(0)
     labels = np.arange(count) // 2 % 2
     images = draw.integers(40, 90, (count, 16, 16, 3))
@@ -27,7 +38,14 @@ def discs(count: int) -> ImageSet:
     relevant = np.zeros((count, 16, 16), bool)
     relevant[:, 5:11, 5:11] = True
     names = tuple(map(str, range(count)))
-    return ImageSet(images.astype(np.uint8), labels, ("dark", "bright"), names, relevant=relevant)
+    return ImageSet(
+        images.astype(np.uint8),
+        labels,
+        ("dark", "bright"),
+        names,
+        relevant=relevant,
+        groups=draw.choice(4, count, p=(0.5, 0.3, 0.15, 0.05)),
+    )
 
 
 def steps(name: str, rows: ImageSet, *, rank: int, world: int, wrap: bool) -> Classifier:
@@ -43,7 +61,9 @@ def steps(name: str, rows: ImageSet, *, rank: int, world: int, wrap: bool) -> Cl
     torch.manual_seed(0)
     classifier = build(default_spec("small_cnn", ["dark", "bright"], height=16)).double()
     classifier.eval()  # statistics of the joint batch are another matter: SyncBatchNorm
-    module = LossModule(classifier, objective(name, OBJECTIVES[name]))
+    made = objective(name, OBJECTIVES[name])
+    made.begin(classifier, rows)
+    module = LossModule(classifier, made)
     wrapped = DistributedDataParallel(module) if wrap else module
     optimizer = torch.optim.SGD(classifier.parameters(), lr=0.05, momentum=0.9)
     for step in range(STEPS):

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.nn import functional
 from typing_extensions import override
 
 from models.architectures import Classifier
+from models.errors import TrainingError
 from models.training.image_sets import ImageSet
 from models.training.objectives import Batch, Loss, Moment, Objective
 
@@ -24,7 +25,8 @@ class GroupDRO(Objective):
     """L = Σ_g q_g L_g with q_g ← q_g·exp(η L_g)/Z at each step; needs groups, no regions.
 
     Where every training row follows the cue there is no group that contradicts it, and this
-    cannot help.
+    cannot help. In a group of processes L_g is over the joint batch: q is the same in each, and
+    the mean of their losses, which DistributedDataParallel descends, is that of one process.
 
     Attributes:
         step: η.
@@ -47,26 +49,19 @@ class GroupDRO(Objective):
 
     @override
     def loss(self, classifier: Classifier, batch: Batch, moment: Moment) -> Loss:
-        each = functional.cross_entropy(classifier(batch.images), batch.labels, reduction="none")
-        present, index = torch.unique(batch.groups, return_inverse=True)
-        sums = torch.zeros(len(present), dtype=each.dtype, device=each.device)
-        sizes = torch.bincount(index, minlength=len(present))
-        losses = sums.index_add(0, index, each) / sizes
-        weights = self._follow(present, losses)
-        return Loss((weights * losses).sum(), {"label": each.mean().detach()})
-
-    def _follow(self, present: Tensor, losses: Tensor) -> Tensor:
-        """Move q after the losses of this batch; return it for the groups present."""
         if self.weights is None or self.counts is None:
-            shape = int(present.max()) + 1
-            self.weights, self.counts = torch.ones(shape) / shape, torch.ones(shape)
-        device = losses.device
-        self.weights, self.counts = self.weights.to(device), self.counts.to(device)
-        worth = losses.detach().float() + self.adjustment / self.counts[present].sqrt()
-        moved = self.weights.clone()
-        moved[present] = moved[present] * torch.exp(self.step * worth)
+            raise TrainingError("GroupDRO has no groups yet: call begin first")
+        each = functional.cross_entropy(classifier(batch.images), batch.labels, reduction="none")
+        self.weights, self.counts = self.weights.to(each), self.counts.to(each)
+        sums = torch.zeros_like(self.weights).index_add(0, batch.groups, each)
+        sizes = torch.bincount(batch.groups, minlength=len(sums)).to(each)
+        joint, rows, processes = _joint(sums.detach(), sizes)
+        present = rows > 0
+        worth = joint / rows.clamp(min=1) + self.adjustment / self.counts.sqrt()
+        moved = self.weights * torch.where(present, torch.exp(self.step * worth), 1.0)
         self.weights = moved / moved.sum()
-        return self.weights[present].to(losses.dtype)
+        losses = processes * sums / rows.clamp(min=1)
+        return Loss((self.weights * losses).sum(), {"label": each.mean().detach()})
 
     @override
     def state(self) -> dict[str, Tensor]:
@@ -75,3 +70,12 @@ class GroupDRO(Objective):
     @override
     def restore(self, state: Mapping[str, Tensor]) -> None:
         self.weights = state["weights"]
+
+
+def _joint(sums: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor, int]:
+    """Add up over all processes; return the sums, the sizes and how many processes there are."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return sums, sizes, 1
+    both = torch.stack([sums, sizes])
+    distributed.all_reduce(both)
+    return both[0], both[1], distributed.get_world_size()
