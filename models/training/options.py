@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from models.errors import TrainingError
 
@@ -24,17 +24,22 @@ def made(kind: type[Kind], name: str, options: Mapping[str, Any], **fixed: objec
         fixed: Attributes that no option can give.
 
     Raises:
-        TrainingError: If an option is unknown or has the wrong type; the message lists what
-            there is.
+        TrainingError: If an option is unknown, has the wrong type or is none of its choices; the
+            message lists what there is.
     """
     known = names(kind)
     unknown = sorted(options.keys() - set(known))
     if unknown:
         listed = ", ".join(known) or "none"
         raise TrainingError(f"{name} has no option {unknown[0]!r}; it has {listed}")
+    hints = get_type_hints(kind)
     usual = {each.name: each.default for each in fields(kind)}  # type: ignore[arg-type]  # documented: a dataclass
     for option, value in options.items():
         _check_type(name, option, value, usual[option])
+        choices = get_args(hints[option]) if get_origin(hints[option]) is Literal else ()
+        if choices and value not in choices:
+            listed = ", ".join(map(str, choices))
+            raise TrainingError(f"{name}: {option} is {value!r}, needed is one of {listed}")
     ready = {key: tuple(each) if isinstance(each, list) else each for key, each in options.items()}
     return kind(**ready, **fixed)
 

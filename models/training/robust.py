@@ -1,6 +1,14 @@
 """Rand-Ex, PGD-Ex and IBP-Ex: the answer must not change when irrelevant pixels do.
 
-Each takes a gradient penalty beside it (`gradient` > 0): the paper's combinations P+G and I+G.
+Each takes a gradient penalty beside it (`gradient` > 0), in one of two forms (`gradient_form`):
+
+rrr         mean_n Σ_d (m_nd ∂Σ_k log p_k/∂x_nd)², as in RRR. Ours: the penalty that is tuned for
+            RRR, and that does not depend on the batch size.
+published   the paper's, with h = ∂Σ_k z_k/∂x. I+G: Σ_n Σ_d |h_nd m_nd|. P+G: Σ_n ‖h_n·m_n‖₂. Both
+            are sums over the batch, so their weight depends on its size; h is by pixels in [0, 1].
+
+They differ in the scalar (log-probabilities or logits), in the power and in the reduction. Rand-Ex
+has no published combination, and takes the first form alone.
 
 References:
     Heo, Piratla, Wicker, Weller (2023), Use perturbations when learning from explanations,
@@ -8,8 +16,9 @@ References:
     [0, 1], α `trust`. IBP: Gowal et al. (2018), arXiv:1810.12715. Re-derived from the formulas.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -22,6 +31,8 @@ from models.training.intervals import KINDS, Interval, bounds
 from models.training.layers import plain_layers
 from models.training.losses.rrr import masked_energy, sum_of_log_probabilities
 from models.training.objectives import Batch, Loss, Moment, Objective, fit_mask
+
+Measure: TypeAlias = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -58,17 +69,21 @@ class PGDEx(Objective):
     Attributes:
         radius: ε; each step moves ε/steps, so that the box is reached and not left.
         steps: K.
-        gradient: Weight of the RRR penalty beside it (P+G).
+        gradient: Weight of the gradient penalty beside it (P+G).
+        gradient_form: Which penalty; "published" is Σ_n ‖h_n·m_n‖₂.
     """
 
     radius: float = 0.5
     steps: int = 7
     gradient: float = 0.0
+    gradient_form: Literal["rrr", "published"] = "rrr"
     name: ClassVar[str] = "pgd_ex"
 
     @override
     def loss(self, classifier: Classifier, batch: Batch, moment: Moment) -> Loss:
-        return _twice(classifier, batch, self.attack(classifier, batch), self.gradient)
+        measure = _length if self.gradient_form == "published" else None
+        moved = self.attack(classifier, batch)
+        return _twice(classifier, batch, moved, self.gradient, published=measure)
 
     def attack(self, classifier: Classifier, batch: Batch) -> Tensor:
         """Return the attacked images; parameters receive no gradient from the search."""
@@ -100,13 +115,15 @@ class IBPEx(Objective):
         radius: Rise of ε.
         start: ε at the beginning.
         trust: α at the beginning, in (0, 1].
-        gradient: Weight of the RRR penalty beside it (I+G).
+        gradient: Weight of the gradient penalty beside it (I+G).
+        gradient_form: Which penalty; "published" is Σ_n Σ_d |h_nd·m_nd|.
     """
 
     radius: float = 0.5
     start: float = 0.0
     trust: float = 1.0
     gradient: float = 0.0
+    gradient_form: Literal["rrr", "published"] = "rrr"
     name: ClassVar[str] = "ibp_ex"
     planned_length: ClassVar[bool] = True
 
@@ -119,7 +136,8 @@ class IBPEx(Objective):
         passed = moment.epoch / moment.epochs
         trust = self.trust * (1 - passed / 2)
         reach = _mask(batch) * (self.start + passed * self.radius)
-        logits, penalty = _answer(classifier, batch, self.gradient)
+        measure = _mass if self.gradient_form == "published" else None
+        logits, penalty = _answer(classifier, batch, self.gradient, published=measure)
         box = Interval(batch.images - reach, batch.images + reach)
         limits = bounds(classifier, box, "IBP-Ex")[-1]
         own = functional.one_hot(batch.labels, logits.shape[1]).bool()
@@ -140,25 +158,61 @@ def _mask(batch: Batch) -> Tensor:
     return fit_mask(batch.irrelevant, size)[:, None].to(batch.images.dtype)
 
 
-def _answer(classifier: Classifier, batch: Batch, gradient: float) -> tuple[Tensor, Tensor]:
-    """Return the logits and the masked gradient penalty, zero where it has no weight."""
+def _answer(
+    classifier: Classifier, batch: Batch, gradient: float, *, published: Measure | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return the logits and the masked gradient penalty, zero where it has no weight.
+
+    Args:
+        classifier: The classifier in training.
+        batch: What it is asked about.
+        gradient: Weight of the penalty.
+        published: What the paper measures of h·m per image; None takes RRR's form.
+    """
     if not gradient:
         return classifier(batch.images), torch.zeros((), device=batch.images.device)
     explained = input_gradients(
         classifier,
         batch.images,
         batch.labels,
-        scalar=sum_of_log_probabilities,
+        scalar=sum_of_log_probabilities if published is None else _sum_of_logits,
         create_graph=True,
     )
-    return explained.logits, masked_energy(explained.attribution, batch.irrelevant)
+    if published is None:
+        return explained.logits, masked_energy(explained.attribution, batch.irrelevant)
+    return explained.logits, published(explained.attribution * _mask(batch)).sum()
 
 
-def _twice(classifier: Classifier, batch: Batch, moved: Tensor, gradient: float) -> Loss:
+def _twice(
+    classifier: Classifier,
+    batch: Batch,
+    moved: Tensor,
+    gradient: float,
+    *,
+    published: Measure | None = None,
+) -> Loss:
     """Return CE on the images, and on the moved ones of annotated rows, and the penalty."""
-    logits, penalty = _answer(classifier, batch, gradient)
+    logits, penalty = _answer(classifier, batch, gradient, published=published)
     label = functional.cross_entropy(logits, batch.labels)
     each = functional.cross_entropy(classifier(moved), batch.labels, reduction="none")
     robust = (each * batch.annotated).mean()
     terms = {"label": label.detach(), "explanation": robust.detach()}
     return Loss(label + robust + gradient * penalty, terms)
+
+
+def _sum_of_logits(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return Σ_k z_k per image [N]; it does not depend on the targets."""
+    del targets
+    return logits.sum(1)
+
+
+def _mass(values: Tensor) -> Tensor:
+    """Return Σ|values| per image [N]."""
+    return values.abs().flatten(1).sum(1)
+
+
+def _length(values: Tensor) -> Tensor:
+    """Return the L2 norm per image [N]; zero, with a gradient of zero, where there is nothing."""
+    squares = (values**2).flatten(1).sum(1)
+    something = squares > 0
+    return torch.where(something, torch.where(something, squares, 1.0).sqrt(), 0.0)

@@ -1,10 +1,11 @@
 """What every objective promises, checked for each by its being listed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
@@ -73,14 +74,16 @@ def classifier(seed: int = 0) -> Classifier:
     return Classifier(spec, tiny(3)).double()
 
 
-def ready(name: str, network: Classifier) -> Objective:
+def ready(
+    name: str, network: Classifier, changes: Mapping[str, object] | None = None
+) -> Objective:
     """Return an objective after `begin`, with a penalty that counts."""
     # GroupDRO's weights follow the losses without gradient: hold them still to check it.
-    options = {"step": 0.0} if name == "group_dro" else {}
+    options = {**({"step": 0.0} if name == "group_dro" else {}), **(changes or {})}
     if name in TAUGHT:
         made: Objective = TAUGHT[name](classifier(7), view=masked_images)
     else:
-        made = objective(name, options)
+        made = BY_NAME[name](**options)
     made.check(network, torch.zeros(2, 3, 12, 12, dtype=torch.float64))
     # Latents and exemplars are found in float32 from float64 weights: give begin float32.
     # Another network's exemplars, because a distance of zero has no derivative.
@@ -106,6 +109,42 @@ ERM_WITHOUT_REGIONS = [
 ]
 
 
+def variants() -> list[tuple[str, dict[str, object]]]:
+    """Every choice of every option that has choices, and numbers that switch a term on."""
+    choices = [
+        (name, {option: choice})
+        for name, kind in BY_NAME.items()
+        for option, hint in get_type_hints(kind).items()
+        if get_origin(hint) is Literal
+        for choice in get_args(hint)
+    ]
+    numbers: list[tuple[str, dict[str, object]]] = [
+        ("rand_ex", {"gradient": 2.0}),
+        ("pgd_ex", {"gradient": 2.0}),
+        ("pgd_ex", {"gradient": 2.0, "gradient_form": "published"}),
+        ("ibp_ex", {"gradient": 2.0, "start": 0.1, "trust": 0.9}),
+        ("ibp_ex", {"gradient": 2.0, "gradient_form": "published"}),
+        ("two_stage", {"label_steps": 4}),
+        ("rand_r4", {"level": 0.5, "samples": 2}),
+        ("rbr", {"ceiling": 1e-12}),  # reached: the penalty's gradient stops
+        ("rbr", {"ceiling": 1e12}),
+        ("counterexamples", {"copies": 3}),
+        ("counterexamples", {"copies": 2, "fill": "flat"}),
+        ("counterexamples", {"copies": 2, "fill": "other"}),
+        ("erm", {"smoothing": 0.1}),
+    ]
+    return choices + numbers
+
+
+VARIANTS = variants()
+
+
+def test_every_option_that_has_choices_is_among_the_variants() -> None:
+    assert {"fill", "scalar", "told", "penalty", "gradient_form"} <= {
+        option for _, changes in VARIANTS for option in changes
+    }
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_loss_is_finite_and_reaches_every_trainable_parameter(name: str) -> None:
     network = classifier()
@@ -128,7 +167,19 @@ def test_the_loss_is_finite_and_reaches_every_trainable_parameter(name: str) -> 
 @pytest.mark.parametrize("direction", [0, 1])
 def test_the_parameter_gradient_agrees_with_finite_differences(name: str, direction: int) -> None:
     network = classifier()
-    made = ready(name, network)
+    compare_with_finite_differences(ready(name, network), network, direction)
+
+
+@pytest.mark.parametrize(("name", "changes"), VARIANTS, ids=str)
+def test_the_gradient_of_every_variant_agrees_with_finite_differences(
+    name: str, changes: dict[str, object]
+) -> None:
+    network = classifier()
+    compare_with_finite_differences(ready(name, network, changes), network, 0)
+
+
+def compare_with_finite_differences(made: Objective, network: Classifier, direction: int) -> None:
+    """Compare the gradient with the difference along one direction in all parameters."""
     parameters = [each for each in network.parameters() if each.requires_grad]
     torch.manual_seed(direction)
     along = [torch.randn_like(each) for each in parameters]
@@ -178,15 +229,32 @@ def test_without_a_region_the_gradient_is_that_of_erm(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("size", [6, 24, 5])
-def test_masks_of_another_size_are_fitted(name: str, size: int) -> None:
+@pytest.mark.parametrize("size", [6, 24, 36])
+def test_masks_of_another_size_count_as_resized_beforehand(name: str, size: int) -> None:
+    """Masks of whole blocks of 4 pixels mean the same at 12×12, coarser and finer."""
+    network = classifier()
+    blocks = torch.rand(6, 3, 3, generator=torch.Generator().manual_seed(1)) < 0.4
+    losses = []
+    for side in (12, size):
+        mask = blocks.repeat_interleave(4, 1).repeat_interleave(4, 2)  # 12×12, by hand
+        if side == 6:
+            mask = mask[:, ::2, ::2]
+        elif side > 12:
+            mask = mask.repeat_interleave(side // 12, 1).repeat_interleave(side // 12, 2)
+        made = ready(name, network)
+        given = replace(batch(), relevant=~mask, irrelevant=mask)
+        losses.append(made.loss(network, given, MOMENT).total.detach())
+
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_masks_that_fit_no_grid_are_answered(name: str) -> None:
     network = classifier()
     made = ready(name, network)
-    given = batch()
-    mask = torch.zeros(6, size, size, dtype=torch.bool)
-    mask[:, : size // 3, : size // 3] = True
-
-    loss = made.loss(network, replace(given, relevant=~mask, irrelevant=mask), MOMENT)
+    mask = torch.zeros(6, 5, 5, dtype=torch.bool)
+    mask[:, :1, :1] = True
+    loss = made.loss(network, replace(batch(), relevant=~mask, irrelevant=mask), MOMENT)
 
     assert torch.isfinite(loss.total)
 
@@ -195,8 +263,13 @@ def test_masks_of_another_size_are_fitted(name: str, size: int) -> None:
 def test_a_batch_of_one_without_region_is_answered(name: str) -> None:
     network = classifier()
     made = ready(name, network)
+    alone = batch(1, annotated=False)
+    found = made.loss(network, alone, MOMENT).total.detach()
 
-    assert torch.isfinite(made.loss(network, batch(1, annotated=False), MOMENT).total)
+    assert torch.isfinite(found)
+    if name in ERM_WITHOUT_REGIONS:
+        expected = ERM().loss(network, alone, MOMENT).total.detach()
+        torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -327,6 +400,40 @@ def test_an_objective_trains_on_the_small_network(name: str) -> None:
     assert np.isfinite(result.history[-1].terms["total"])
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_resumed_training_equals_an_uninterrupted_one(name: str, tmp_path: Path) -> None:
+    """Whatever it keeps, draws or alternates; the resumed network begins with other weights."""
+
+    def build_one(seed: int) -> Classifier:
+        torch.manual_seed(seed)
+        return build(default_spec("small_cnn", CLASSES, height=12))
+
+    def fresh() -> Objective:
+        return TAUGHT[name](build_one(1)) if name in TAUGHT else objective(name)
+
+    config = TrainingConfig(
+        epochs=3, batch_size=2, device="cpu", weight_decay=0.1, criterion="last"
+    )
+    whole, resumed = build_one(0), build_one(2)
+    asked = iter([False] * 7)  # ends in the third epoch of three steps
+    expected = train(whole, fresh(), rows(), rows(), config)
+    ended = train(
+        build_one(0),
+        fresh(),
+        rows(),
+        rows(),
+        config,
+        should_stop=lambda: next(asked, True),
+        checkpoint=tmp_path,
+    )
+    found = train(resumed, fresh(), rows(), rows(), config, checkpoint=tmp_path)
+
+    assert (ended.cancelled, len(ended.history)) == (True, 2)
+    assert [each.terms for each in found.history] == [each.terms for each in expected.history]
+    for label, weight in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[label], weight), label
+
+
 @pytest.mark.parametrize("name", ["cdep", "ibp_ex", "r4"])
 def test_what_cannot_run_on_a_network_says_so_before_training(name: str) -> None:
     network = build(default_spec("resnet18", CLASSES, height=32))
@@ -366,6 +473,8 @@ def test_an_unknown_objective_or_option_is_refused_with_what_exists() -> None:
         objective("magic")
     with pytest.raises(TrainingError, match="rrr has no option 'lambda'; it has weight, scalar"):
         objective("rrr", {"lambda": 1})
+    with pytest.raises(TrainingError, match="fill is 'gray', needed is one of noise, flat, other"):
+        objective("counterexamples", {"fill": "gray"})
 
 
 class Detached(ERM):

@@ -216,6 +216,28 @@ def test_pgd_moves_masked_pixels_only_and_makes_things_worse() -> None:
     assert after > before
 
 
+@pytest.mark.parametrize(("kind", "power"), [(PGDEx, 2), (IBPEx, 1)])
+def test_the_published_combinations_are_the_formulas_read_as_loops(kind, power: int) -> None:
+    """P+G: λ·Σ_n ‖h·m‖₂, I+G: λ·Σ|h·m|, with h = ∂Σ_k z_k/∂x; a row without a mask adds none."""
+    network, given = convolutional(), batch(4)
+    masks = given.irrelevant.clone()
+    masks[1] = False
+    given = replace(given, irrelevant=masks, annotated=masks.any(2).any(1))
+    expected = 0.0
+    for row in range(4):
+        pixels = given.images[row : row + 1].clone().requires_grad_()
+        slope = torch.autograd.grad(network(pixels).sum(), pixels)[0][0]
+        total = 0.0
+        for channel, i, j in product(range(3), range(8), range(8)):
+            if masks[row, i, j]:
+                total += abs(float(slope[channel, i, j])) ** power
+        expected += total ** (1 / power)
+    without = kind().loss(network, given, MOMENT).total
+    beside = kind(gradient=0.7, gradient_form="published").loss(network, given, MOMENT).total
+
+    assert float((beside - without).detach()) == pytest.approx(0.7 * expected, rel=1e-9)
+
+
 @pytest.mark.parametrize("scale", [4.0, 0.25])
 def test_geo_l1_costs_errors_of_scale_symmetrically(scale: float) -> None:
     teacher = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(0)).sign()
@@ -362,20 +384,28 @@ def test_the_cue_direction_of_two_balanced_groups_is_their_difference() -> None:
         cue_direction(torch.ones(4, 3), torch.tensor([0.0, 1, 0, 1]))
 
 
-def test_group_dro_follows_the_worst_group() -> None:
+@pytest.mark.parametrize("adjustment", [0.0, 2.0])
+def test_group_dro_follows_the_worst_group(adjustment: float) -> None:
     network, given = convolutional(), batch()
-    made = GroupDRO(step=0.5)
-    made.begin(network, rows())
+    sizes = [5, 3, 1]
+    unequal = replace(rows(), groups=np.repeat(np.arange(3), sizes))
+    given = replace(given, groups=torch.from_numpy(unequal.groups))
+    made = GroupDRO(step=0.5, adjustment=adjustment)
+    made.begin(network, unequal)
     each = functional.cross_entropy(network(given.images), given.labels, reduction="none")
     losses = torch.stack([each[given.groups == g].mean() for g in range(3)])
-    weights = torch.ones(3) / 3 * torch.exp(0.5 * losses.float())
+    raised = losses.detach() + adjustment / torch.tensor(sizes).double().sqrt()
+    weights = torch.ones(3).double() / 3 * torch.exp(0.5 * raised)
     weights /= weights.sum()
     found = made.loss(network, given, MOMENT)
+    expected = (weights * losses).sum()
+    parameters = list(network.parameters())
+    slopes = torch.autograd.grad(found.total, parameters, retain_graph=True)
 
-    assert float(found.total.detach()) == pytest.approx(
-        float((weights * losses).sum().detach()), rel=1e-6
-    )
-    assert torch.allclose(made.state()["weights"], weights)
+    assert float(found.total.detach()) == pytest.approx(float(expected.detach()), rel=1e-6)
+    for one, other in zip(slopes, torch.autograd.grad(expected, parameters), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-9)
+    assert torch.allclose(made.state()["weights"].double(), weights)
 
 
 def test_the_cycle_of_two_stages() -> None:
