@@ -27,6 +27,23 @@ def training_mode(network: nn.Module, *, freeze_batchnorm: bool) -> Iterator[Non
         yield
 
 
+def unmeasured(network: nn.Module) -> list[str]:
+    """Return the names of batch normalisations that have never seen an image.
+
+    Their statistics are mean 0 and variance 1, as they were made; loaded ones are others, also
+    where the file did not say after how many batches.
+    """
+    return [
+        name
+        for name, module in network.named_modules()
+        if isinstance(module, _BatchNorm)
+        and module.running_mean is not None
+        and module.running_var is not None
+        and not (module.num_batches_tracked or 0)
+        and bool((module.running_mean == 0).all() and (module.running_var == 1).all())
+    ]
+
+
 @contextmanager
 def _kept(network: nn.Module) -> Iterator[None]:
     before = {module: module.training for module in network.modules()}

@@ -95,7 +95,10 @@ class Objective(ABC):
 
     Class attributes:
         freezes_batchnorm: BatchNorm stays in eval mode, so that per-image gradients do not mix
-            images. Every objective on attributions sets it (the papers differ; this is ours).
+            images. Every objective on attributions sets it (the papers differ; this is ours). On
+            a fresh network the statistics then stay at mean 0 and variance 1 for good: it is one
+            without normalisation but for scale and shift, and the trainer warns. Begin with
+            trained weights there.
         uses_regions: Whether rows without masks contribute to more than the label term.
         planned_length: Whether the loss depends on how many epochs are planned, so that a longer
             training is another one from its first step.

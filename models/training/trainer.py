@@ -4,6 +4,7 @@ Every draw depends on the seed and the step alone, so a training that is interru
 from its checkpoint takes the very steps that it would have taken without the interruption.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from models.architectures import Classifier
 from models.errors import LossNotFiniteError
-from models.modes import training_mode
+from models.modes import training_mode, unmeasured
 from models.training import checkpoints
 from models.training.batches import batch_of, epoch_order
 from models.training.image_sets import ImageSet
@@ -84,6 +85,8 @@ def train(
 ) -> TrainingResult:
     """Train `network` in place and leave the weights of the best epoch in it.
 
+    Warns where batch normalisation is frozen that has never seen an image.
+
     Args:
         network: What to train; it is moved to the configured device and stays there.
         objective: What to minimise.
@@ -106,6 +109,7 @@ def train(
         batch_of(training, epoch_order(len(training), seed=0, epoch=0)[:2]).on(device).images,
     )
     objective.begin(network, training)
+    _warn_of_statistics(network, objective, config)
     run = _Run(network, objective, training, validation, config=config, device=device)
     run.validate = validate
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -121,6 +125,19 @@ def train(
         cancelled=cancelled,
         provenance=config.provenance(device),
     )
+
+
+def _warn_of_statistics(network: Classifier, objective: Objective, config: TrainingConfig) -> None:
+    """Warn before training if statistics are frozen that were never measured."""
+    names = unmeasured(network)
+    if names and (objective.freezes_batchnorm or config.freeze_batchnorm):
+        by = objective.name if objective.freezes_batchnorm else "freeze_batchnorm"
+        warnings.warn(
+            f"{by} keeps batch normalisation at its statistics, but {len(names)} of them have "
+            f"never seen an image ({names[0]} …): they stay at mean 0 and variance 1. Begin with "
+            "trained weights, for example of a training with erm",
+            stacklevel=3,
+        )
 
 
 class _Run:

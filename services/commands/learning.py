@@ -81,7 +81,11 @@ def train(
         "balance": {"ratio": 1.0} if balance else None,
     }
     chosen = _recipe(recipe, changes, _pairs(option), _pairs(setting))
-    with terminal.stoppable() as should_stop, terminal.progress() as report:
+    with (
+        terminal.stoppable() as should_stop,
+        terminal.progress() as report,
+        terminal.warnings_in_words(),
+    ):
         trained = _train(chosen, search, to, report, should_stop)
     if trained is None:
         terminal.say(_stopped(to))

@@ -3,6 +3,7 @@
 import json
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn, Protocol
@@ -58,6 +59,18 @@ def fail(error: Exception | str) -> NoReturn:
 def say(text: str) -> None:
     """Print a line for people; `[bold]…[/]` and the like are rich's markup."""
     console.print(text, soft_wrap=True, highlight=False)
+
+
+@contextmanager
+def warnings_in_words() -> Iterator[None]:
+    """Show what the block warns of as lines for people, without file and line of the code."""
+
+    def show(message: Warning | str, *_rest: object) -> None:
+        _errors.print(f"[bold yellow]warning:[/] {_plain(str(message))}", soft_wrap=True)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show  # type: ignore[assignment]  # put back by catch_warnings
+        yield
 
 
 def print_json(value: object) -> None:

@@ -103,6 +103,19 @@ def test_refusals_are_one_line(folder: Path) -> None:
         assert words in done.stderr
 
 
+@pytest.mark.filterwarnings("default:rrr keeps batch normalisation")
+def test_a_warning_is_a_line_for_people(folder: Path, home: Path) -> None:
+    (home / "recipe.toml").write_text(
+        f'data = "{folder}"\nobjective = "rrr"\narchitecture = "resnet18"\nheight = 32\n'
+        "[training]\nepochs = 1\n"
+    )
+    done = RUN.invoke(app, ["train", "--recipe", "recipe.toml", "--to", "frozen"])
+
+    assert done.exit_code == 0
+    assert "warning: rrr keeps batch normalisation at its statistics" in done.stderr
+    assert "trainer.py" not in done.stderr
+
+
 @pytest.mark.usefixtures("home")
 def test_a_search_is_written_down_and_not_done_again(folder: Path, home: Path) -> None:
     pytest.importorskip("optuna", reason="pip install 'rightly[search]'")

@@ -279,8 +279,9 @@ class Exploding(Objective):
 
 
 def test_a_loss_that_is_not_finite_ends_the_training() -> None:
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(108, 2))
     with pytest.raises(TrainingError, match=r"exploding is .* at step 0"):
-        train(network(), Exploding(), problem(), problem(seed=1), CONFIG)
+        train(plain, Exploding(), problem(), problem(seed=1), CONFIG)
 
 
 class Alternating(ERM):
@@ -385,6 +386,7 @@ class Frozen(ERM):
 @pytest.mark.parametrize("asked_by", ["nobody", "objective", "config"])
 def test_frozen_batchnorm_keeps_its_statistics(asked_by: str) -> None:
     net = network()
+    net[1].running_mean.fill_(0.3)  # as a pretrained network's
     before = net[1].running_mean.clone()
     made = Frozen() if asked_by == "objective" else ERM()
     config = replace(CONFIG, epochs=1, freeze_batchnorm=asked_by == "config")
@@ -392,6 +394,29 @@ def test_frozen_batchnorm_keeps_its_statistics(asked_by: str) -> None:
 
     assert torch.equal(before, net[1].running_mean) == (asked_by != "nobody")
     assert net.training
+
+
+@pytest.mark.parametrize("asked_by", ["objective", "config"])
+def test_frozen_statistics_that_saw_no_image_are_warned_of(asked_by: str) -> None:
+    net = network()
+    made = Frozen() if asked_by == "objective" else ERM()
+    frozen = replace(CONFIG, epochs=1, freeze_batchnorm=asked_by == "config")
+    told = "erm keeps" if asked_by == "objective" else "freeze_batchnorm keeps"
+    with pytest.warns(UserWarning, match=rf"{told} .* 1 of them have never seen an image \(1 "):
+        train(net, made, problem(16), problem(seed=1), frozen)
+
+    assert torch.equal(net[1].running_mean, torch.zeros(4))  # the consequence
+    train(net, ERM(), problem(16), problem(seed=1), replace(CONFIG, epochs=1))
+    train(net, made, problem(16), problem(seed=1), frozen)  # a warning here is an error
+
+
+def test_statistics_that_were_loaded_without_a_count_are_no_reason_to_warn() -> None:
+    net = network()
+    state = network(seed=3).state_dict() | {"1.running_var": torch.full((4,), 0.7)}
+    net.load_state_dict(state)
+
+    assert int(net[1].num_batches_tracked) == 0
+    train(net, Frozen(), problem(16), problem(seed=1), replace(CONFIG, epochs=1))
 
 
 def test_freezing_batchnorm_is_answered_by_yes_or_no() -> None:
