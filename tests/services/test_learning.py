@@ -13,6 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from services.cli import app
+from services.commands import terminal
 
 RUN = CliRunner()
 
@@ -142,6 +143,19 @@ def test_a_search_is_written_down_and_not_done_again(folder: Path, home: Path) -
     assert f"weight = {chosen['weight']}" in (home / "found" / "recipe.toml").read_text()
     assert (home / "found" / "weights.safetensors").read_bytes() == weights
     assert (home / "found" / "search.json").stat().st_mtime_ns == history
+
+
+def test_the_first_signal_is_an_answer_and_the_second_an_end() -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with terminal.stoppable() as should_stop:
+        answers = [should_stop()]
+        signal.raise_signal(signal.SIGINT)
+        answers.append(should_stop())
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+    assert answers == [False, True]
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
 @pytest.mark.system
