@@ -77,9 +77,16 @@ class ImageSet:
 
     @property
     def digest(self) -> str:
-        """Name the content, for a model's lineage: "sha256:" over rows, labels and masks."""
+        """Name the content, for a model's lineage: "sha256:" over rows, labels and masks.
+
+        Which rows are annotated counts where their masks alone do not say it, so that the digest
+        of every other set is the one that stands in cards already.
+        """
         content = sha256(repr((self.classes, self.ids, self.subjects, self.group_names)).encode())
-        for each in (self.images, self.labels, self.relevant, self.irrelevant, self.groups):
+        columns = [self.images, self.labels, self.relevant, self.irrelevant, self.groups]
+        if not np.array_equal(self.known, self._marked(len(self))):
+            columns.append(self.known)
+        for each in columns:
             shape = None if each is None else (each.shape, each.dtype.str)
             content.update(repr(shape).encode())
             if each is not None:
@@ -155,13 +162,18 @@ class ImageSet:
 def join(sets: Sequence[ImageSet]) -> ImageSet:
     """Return the rows of several sets of the same classes as one; missing masks stay missing.
 
+    Groups are joined by their names. The groups of a set that names none are its classes, as in
+    `ImageSet.subpopulations`; where no set has groups, neither has the whole.
+
     Raises:
-        DatasetError: If the sets differ in classes or there is none.
+        DatasetError: If the sets differ in classes or there is none, or if a set numbers its
+            groups without naming them all while another set has other groups.
     """
     if not sets or any(each.classes != sets[0].classes for each in sets):
         raise DatasetError("only sets of the same classes can be joined")
     masked = any(each.relevant is not None or each.irrelevant is not None for each in sets)
     pairs = [each.masks(np.arange(len(each))) for each in sets] if masked else []
+    groups, names = _joined_groups(sets)
     return ImageSet(
         images=np.concatenate([each.images for each in sets]),
         labels=np.concatenate([each.labels for each in sets]),
@@ -170,14 +182,34 @@ def join(sets: Sequence[ImageSet]) -> ImageSet:
         relevant=np.concatenate([pair[0] for pair in pairs]) if masked else None,
         irrelevant=np.concatenate([pair[1] for pair in pairs]) if masked else None,
         annotated=np.concatenate([each.known for each in sets]) if masked else None,
-        groups=np.concatenate([each.subpopulations for each in sets]),
-        group_names=sets[0].group_names,
+        groups=groups,
+        group_names=names,
         subjects=tuple(
             name
             for each in sets
             for name in (each.subjects if each.subjects is not None else ("",) * len(each))
         ),
     )
+
+
+def _joined_groups(sets: Sequence[ImageSet]) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+    """Return the groups of the joined rows under one numbering, and their names."""
+    if all(each.groups is None for each in sets):
+        return None, ()
+    if all(each.groups is not None and not each.group_names for each in sets):
+        return np.concatenate([each.subpopulations for each in sets]), ()
+    named = [each.classes if each.groups is None else each.group_names for each in sets]
+    names = tuple(dict.fromkeys(name for each in named for name in each))
+    columns = []
+    for each, own in zip(sets, named, strict=True):
+        if int(each.subpopulations.max(initial=-1)) >= len(own):
+            raise DatasetError(
+                f"the set of row {each.ids[0]} has groups without a name; sets whose groups "
+                "differ can be joined by names only"
+            )
+        place = np.array([names.index(name) for name in own], np.int64)
+        columns.append(place[each.subpopulations])
+    return np.concatenate(columns), names
 
 
 def split(whole: ImageSet, shares: Mapping[str, float], *, seed: int) -> dict[str, ImageSet]:

@@ -1,3 +1,5 @@
+from hashlib import sha256
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -88,6 +90,34 @@ def test_join_keeps_rows_and_masks() -> None:
     assert both.known.tolist() == [True, True, False, False, False]
 
 
+def names_of(made: ImageSet) -> list[str]:
+    """What each row's group is called, by the set itself."""
+    return [
+        made.classes[label] if made.groups is None else made.group_names[made.groups[row]]
+        for row, label in enumerate(made.labels)
+    ]
+
+
+def test_join_keeps_every_row_in_the_group_that_its_own_set_named() -> None:
+    one = rows(3, groups=np.array([1, 0, 1]), group_names=("left", "right"))
+    other = rows(3, groups=np.array([0, 2, 1]), group_names=("right", "above", "left"))
+    none = rows(3)
+    for sets in ([one, other], [other, one, none], [none, one], [none, none]):
+        both = join(sets)
+
+        assert [name for each in sets for name in names_of(each)] == names_of(both)
+    assert join([none, none]).groups is None
+    assert join([one, one]).group_names == one.group_names
+
+
+def test_groups_without_names_join_only_among_themselves() -> None:
+    bare = rows(3, groups=np.array([1, 0, 1]))
+
+    assert join([bare, bare]).groups.tolist() == [1, 0, 1] * 2
+    with pytest.raises(DatasetError, match="groups without a name"):
+        join([rows(3), bare])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -116,3 +146,25 @@ def test_the_digest_names_the_content_and_nothing_else() -> None:
     assert rows(3).digest == rows(3).digest
     assert len({rows(3).digest, rows(4).digest, rows(3, relevant=marked).digest}) == 3
     assert rows(3).digest != rows(3, irrelevant=np.zeros((3, 4, 5), bool)).digest
+
+
+def test_the_digest_tells_which_rows_are_annotated_where_their_masks_do_not() -> None:
+    marked = np.zeros((3, 4, 5), bool)
+    marked[1, 2, 3] = True
+    plain = rows(3, relevant=marked)
+    as_marked = rows(3, relevant=marked, annotated=np.array([False, True, False]))
+    other = rows(3, relevant=marked, annotated=np.array([True, True, False]))
+
+    assert plain.digest == as_marked.digest
+    assert plain.digest != other.digest
+
+
+def test_the_digest_of_a_set_is_the_one_that_stands_in_older_cards() -> None:
+    """A champion's data are found again by it: computed as before annotated rows counted."""
+    made = rows(3, relevant=np.ones((3, 4, 5), bool), groups=np.arange(3), subjects=["p", "q", ""])
+    content = sha256(repr((made.classes, made.ids, made.subjects, ())).encode())
+    for each in (made.images, made.labels, made.relevant, None, made.groups):
+        content.update(repr(None if each is None else (each.shape, each.dtype.str)).encode())
+        content.update(b"" if each is None else each.tobytes())
+
+    assert made.digest == f"sha256:{content.hexdigest()}"
