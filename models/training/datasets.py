@@ -1,13 +1,15 @@
 """Data sets on disk: a folder with a manifest, or an ImageFolder with a parallel regions/ tree.
 
-A manifest is `manifest.csv` (or `manifest.parquet`, with pandas and pyarrow installed) with the
-columns `path` and `label`, and where known `region`, `irrelevant`, `split`, `subject`, `group`,
-`source`. A region is an image of any size whose non-zero pixels are where evidence is expected.
-Every refusal names the row and the reason.
+A manifest is `manifest.csv` (or `manifest.parquet`, for installations with the extra `parquet`)
+with the columns `path` and `label`, and where known `region`, `irrelevant`, `split`, `subject`,
+`group`, `source`. A region is an image of any size whose non-zero pixels are where evidence is
+expected. Every refusal names the row and the reason.
 """
 
 import csv
-from collections.abc import Callable, Mapping, Sequence
+import logging
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from models.preprocessing import prepare, prepare_region
 from models.training.image_sets import ImageSet, refuse_leakage, split
 from models.types import Preprocessing
 
+LOG = logging.getLogger("rightly.data")
 SPLITS = ("train", "val", "test")
 _COLUMNS = ("region", "irrelevant", "split", "subject", "group", "source")
 COLUMNS = ("path", "label", *_COLUMNS)
@@ -39,7 +42,7 @@ class Entry:
         split: "train", "val", "test" or "".
         subject: Whom the image shows.
         group: Subpopulation.
-        source: Where the image comes from.
+        source: Where the image comes from: a note for people, which stays in the manifest.
     """
 
     name: str
@@ -107,24 +110,33 @@ def read_manifest(manifest: Path) -> list[Entry]:
 
 
 def load(
-    entries: Sequence[Entry], preprocessing: Preprocessing, classes: Sequence[str] | None = None
+    entries: Sequence[Entry],
+    preprocessing: Preprocessing,
+    classes: Sequence[str] | None = None,
+    groups: Sequence[str] | None = None,
 ) -> ImageSet:
     """Read the pixels and masks of rows, prepared as a classifier will see them.
+
+    A mask that tells nothing at that size, as a region of which no pixel is left, does not count:
+    the row is as if it had none, and a warning says how many are.
 
     Args:
         entries: The rows.
         preprocessing: Size and fit; masks go through the same geometry.
         classes: Class labels in the order wanted; None sorts those found.
+        groups: Group names in the order wanted, for rows that name theirs; None sorts those found.
 
     Raises:
         DatasetError: Naming the row and what is wrong with it.
     """
     order = tuple(sorted({each.label for each in entries})) if classes is None else tuple(classes)
-    groups = tuple(sorted({each.group for each in entries if each.group}))
+    found = {each.group for each in entries if each.group}
+    kinds = tuple(sorted(found) if groups is None or not found else groups)
     size = (len(entries), preprocessing.height, preprocessing.width)
     images = np.zeros((*size, 3), np.uint8)
     masks = {"region": np.zeros(size, bool), "irrelevant": np.zeros(size, bool)}
     given = {"region": np.zeros(len(entries), bool), "irrelevant": np.zeros(len(entries), bool)}
+    vanished = []
     for row, entry in enumerate(entries):
         if entry.label not in order:
             raise DatasetError(f"{entry.name}: label {entry.label!r} is none of {list(order)}")
@@ -135,9 +147,14 @@ def load(
             raise DatasetError(f"{entry.name}: {error}") from error
         for kind, plane in masks.items():
             mask = _mask(entry, kind, raw.shape[:2])
-            if mask is not None:
-                plane[row] = prepare_region(mask, preprocessing)
-                given[kind][row] = True
+            if mask is None:
+                continue
+            fitted = prepare_region(mask, preprocessing)
+            if _tells(kind, mask, fitted):
+                plane[row], given[kind][row] = fitted, True
+            else:
+                vanished.append(f"{kind} of {entry.name}")
+    _warn(vanished, preprocessing)
     # A row with one kind of mask gets the other as its complement.
     only_region = given["region"] & ~given["irrelevant"]
     only_irrelevant = given["irrelevant"] & ~given["region"]
@@ -149,22 +166,34 @@ def load(
         labels=np.array([order.index(each.label) for each in entries], np.int64),
         classes=order,
         ids=tuple(each.name for each in entries),
-        relevant=masks["region"] if annotated.any() else None,
-        irrelevant=masks["irrelevant"] if annotated.any() else None,
+        relevant=masks["region"] if given["region"].any() else None,
+        irrelevant=masks["irrelevant"] if given["irrelevant"].any() else None,
         annotated=annotated,
-        groups=_group_indices(entries, groups),
-        group_names=groups,
+        groups=_group_indices(entries, kinds),
+        group_names=kinds,
         subjects=tuple(each.subject for each in entries),
     )
 
 
 def load_splits(
-    entries: Sequence[Entry], preprocessing: Preprocessing, *, seed: int = 0
+    entries: Sequence[Entry],
+    preprocessing: Preprocessing,
+    *,
+    seed: int = 0,
+    classes: Sequence[str] | None = None,
 ) -> dict[str, ImageSet]:
     """Read rows by split; rows without one are divided 80/10/10 by subject and class.
 
+    Args:
+        entries: The rows.
+        preprocessing: As for `load`.
+        seed: Fixes the division of rows without a split.
+        classes: Class labels in the order wanted, which does not change the division; None sorts
+            those found.
+
     Returns:
-        One set for each of "train", "val" and "test" that has rows; same classes in all.
+        One set for each of "train", "val" and "test" that has rows; same classes and groups in
+        all.
 
     Raises:
         DatasetError: If splits share a subject or an image, or one has no rows to learn from.
@@ -172,34 +201,62 @@ def load_splits(
     unnamed = [each for each in entries if not each.split]
     if unnamed and len(unnamed) != len(entries):
         raise DatasetError(f"{unnamed[0].name}: the split is missing, other rows name theirs")
-    classes = sorted({each.label for each in entries})
+    classes = sorted({each.label for each in entries}) if classes is None else classes
     if unnamed:
         whole = load(entries, preprocessing, classes)
         made = split(whole, {"train": 0.8, "val": 0.1, "test": 0.1}, seed=seed)
     else:
         named = {name: [each for each in entries if each.split == name] for name in SPLITS}
-        made = {name: load(rows, preprocessing, classes) for name, rows in named.items() if rows}
+        groups = sorted({each.group for each in entries if each.group})
+        made = {
+            name: load(rows, preprocessing, classes, groups)
+            for name, rows in named.items()
+            if rows
+        }
     if "train" not in made:
         raise DatasetError("no row is in the split 'train'")
     refuse_leakage(made)
     return made
 
 
-def _rows(manifest: Path) -> list[Mapping[str, str]]:
-    """Return a manifest's rows as text."""
-    if manifest.suffix == ".parquet":
-        try:
-            import pandas  # noqa: ICN001, PLC0415  # optional, and wanted here only
+def division_seed(recipe: Mapping[str, object]) -> int:
+    """Return the seed that divided a data set without splits, by the recipe in a version's card.
 
-            table = pandas.read_parquet(manifest)
-        except ImportError as error:
-            raise DatasetError(f"{manifest}: Parquet needs pandas and pyarrow") from error
+    A retraining keeps the seed of the training that first divided it, whatever its own is.
+    """
+    nested = recipe.get("training")
+    own = nested if isinstance(nested, Mapping) else recipe
+    return int(str(recipe.get("base_seed", own.get("seed", 0))))
+
+
+def _rows(manifest: Path) -> list[Mapping[str, str]]:
+    """Return a manifest's rows as text; a cell without a value is ""."""
+    if manifest.suffix == ".parquet":
         return [
-            {key: "" if value is None else str(value) for key, value in row.items()}
-            for row in table.where(table.notna(), None).to_dict("records")
+            {key: "" if _missing(value) else str(value) for key, value in row}
+            for row in _parquet(manifest)
         ]
     with manifest.open(newline="", encoding="utf-8-sig") as file:
         return list(csv.DictReader(file))
+
+
+def _parquet(manifest: Path) -> list[Iterable[tuple[str, object]]]:
+    """Return the rows of a Parquet file, each as pairs of column and value."""
+    try:
+        from pyarrow import ArrowException, parquet  # noqa: PLC0415  # optional, wanted here only
+    except ImportError as error:
+        raise DatasetError(
+            f"{manifest}: Parquet needs the extra: pip install 'rightly[parquet]'"
+        ) from error
+    try:
+        return [row.items() for row in parquet.read_table(manifest).to_pylist()]
+    except (ArrowException, OSError) as error:
+        raise DatasetError(f"{manifest} cannot be read as Parquet: {error}") from error
+
+
+def _missing(value: object) -> bool:
+    """Whether a cell has no value: null, or the NaN that pandas writes for one."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def inside(folder: Path, relative: str, name: str) -> Path:
@@ -268,6 +325,15 @@ def _mask(entry: Entry, kind: str, size: tuple[int, int]) -> NDArray[np.bool_] |
             mask = file.convert("L")
     except (UnidentifiedImageError, OSError) as error:
         raise DatasetError(f"{entry.name}: {given.name} cannot be read: {error}") from error
+    low, high = mask.getextrema()
+    if kind == "region" and high == 0:
+        raise DatasetError(
+            f"{entry.name}: region {given.name} marks no pixel; name none where it is not known"
+        )
+    if kind == "irrelevant" and low != 0:
+        raise DatasetError(
+            f"{entry.name}: irrelevant {given.name} marks every pixel, so nothing could matter"
+        )
     if mask.size != size[::-1]:
         if abs(mask.width * size[0] - mask.height * size[1]) > max(size) * max(mask.size) * 0.02:
             raise DatasetError(
@@ -276,6 +342,26 @@ def _mask(entry: Entry, kind: str, size: tuple[int, int]) -> NDArray[np.bool_] |
             )
         mask = mask.resize(size[::-1], Image.Resampling.NEAREST)
     return np.asarray(mask) > 0
+
+
+def _tells(kind: str, mask: NDArray[np.bool_], fitted: NDArray[np.bool_]) -> bool:
+    """Whether a mask says something at the classifier's size; "nothing is irrelevant" does."""
+    if kind == "region":
+        return bool(fitted.any())
+    return bool((fitted.any() or not mask.any()) and not fitted.all())
+
+
+def _warn(vanished: Sequence[str], preprocessing: Preprocessing) -> None:
+    """Say which masks are too small for the classifier's input."""
+    if vanished:
+        LOG.warning(
+            "masks that tell nothing any more at %d × %d pixels, first the %s: %d; "
+            "their rows count as without them",
+            preprocessing.height,
+            preprocessing.width,
+            vanished[0],
+            len(vanished),
+        )
 
 
 def _group_indices(entries: Sequence[Entry], groups: tuple[str, ...]) -> NDArray[np.int64] | None:

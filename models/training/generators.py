@@ -164,12 +164,13 @@ def displaced(rows: ImageSet, *, seed: int = 0) -> ImageSet:
     reaches (D1: top-left in 5..19, which meets no corner). One too large to move so far becomes
     its complement, which is off the cue as well.
     """
-    if rows.irrelevant is None:
+    if rows.relevant is None and rows.irrelevant is None:
         return rows
     draw = np.random.default_rng([seed, 5])
-    moved = np.zeros_like(rows.irrelevant)
+    irrelevant = rows.masks(np.arange(len(rows)))[1]
+    moved = np.zeros_like(irrelevant)
     height, width = rows.images.shape[1:3]
-    for row, mask in enumerate(rows.irrelevant):
+    for row, mask in enumerate(irrelevant):
         marked = np.argwhere(mask)
         if not len(marked):
             continue
@@ -182,7 +183,7 @@ def displaced(rows: ImageSet, *, seed: int = 0) -> ImageSet:
         column_at = int(draw.integers(wide + 1, width - 2 * wide))
         patch = mask[top:bottom, left:right]
         moved[row, row_at : row_at + high, column_at : column_at + wide] = patch
-    return replace(rows, irrelevant=moved & ~rows.irrelevant)
+    return replace(rows, irrelevant=moved & ~irrelevant)
 
 
 def without_masks(rows: ImageSet) -> ImageSet:

@@ -116,7 +116,7 @@ def _coloured_digits(seed: int, champion: Version) -> Base:
 def _folder(folder: Path, champion: Version) -> Base:
     spec = champion.card.spec
     entries = datasets.read_folder(folder)
-    seed = int(str(recipe_of(champion).get("seed", 0)))
+    seed = datasets.division_seed(champion.card.fields.lineage.recipe)
     splits = datasets.load_splits(entries, spec.preprocessing, seed=seed)
     missing = sorted({"train", "val", "test"} - splits.keys())
     if missing:
@@ -129,15 +129,18 @@ def _folder(folder: Path, champion: Version) -> Base:
     subjects = locked.subjects or ("",) * len(locked)
     keys = [each or f"\0{row}" for row, each in enumerate(subjects)]
     index = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+    names = locked.group_names if locked.groups is not None else locked.classes
+    # The gate asks for rows of every group that is named: of those that the test split has.
+    present = np.flatnonzero(np.isin(np.arange(len(names)), locked.subpopulations))
     grouped = replace(
         locked,
-        groups=locked.subpopulations,
-        group_names=locked.group_names if locked.groups is not None else locked.classes,
+        groups=np.searchsorted(present, locked.subpopulations),
+        group_names=tuple(names[each] for each in present),
     )
     return Base(
         splits["train"],
         splits["val"],
         grouped,
         np.array([index[key] for key in keys], np.int64),
-        {"data": str(folder), "base_dataset": splits["train"].digest},
+        {"data": str(folder), "base_seed": seed, "base_dataset": splits["train"].digest},
     )

@@ -3,6 +3,8 @@
 import csv
 import json
 import os
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,8 +69,131 @@ def test_a_manifest_becomes_splits(folder: Path) -> None:
     assert train.classes == ("cat", "dog")
     assert train.known.tolist() == [False, True, True] * 2
     assert train.relevant[1, :8].all()
-    assert (train.irrelevant[1] == ~train.relevant[1]).all()
-    assert not train.irrelevant[0].any()
+    relevant, irrelevant = train.masks(np.arange(6))
+    assert (relevant == train.relevant).all()
+    assert (irrelevant[1] == ~relevant[1]).all()
+    assert not irrelevant[0].any()
+
+
+def test_splits_number_their_groups_alike(folder: Path) -> None:
+    """A split with one group only calls it by the index that the others call it by."""
+    groups = ["z", "a", "a", "z", "a", "m", "z", "z", "z", "m", "m", "z"]
+    entries = [
+        replace(each, group=group)
+        for each, group in zip(datasets.read_folder(folder), groups, strict=True)
+    ]
+    splits = datasets.load_splits(entries, SIZE)
+    named = {entry.name: entry.group for entry in entries}
+
+    assert splits["train"].group_names == splits["val"].group_names == ("a", "m", "z")
+    for rows in splits.values():
+        assert [named[each] for each in rows.ids] == [rows.group_names[i] for i in rows.groups]
+
+
+def parquet(folder: Path, columns: dict[str, list[object]]) -> None:
+    """Put the rows of `manifest.csv` into a Parquet file, with some columns changed."""
+    pyarrow = pytest.importorskip("pyarrow", reason="pip install 'rightly[parquet]'")
+    from pyarrow import parquet as files  # noqa: PLC0415 - optional
+
+    with (folder / "manifest.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    plain = {key: [row[key] or None for row in rows] for key in rows[0]}
+    files.write_table(pyarrow.table(plain | columns), folder / "manifest.parquet")
+
+
+@pytest.mark.parametrize("missing", [None, float("nan")])
+def test_a_missing_cell_of_parquet_is_an_empty_cell_of_csv(folder: Path, missing: object) -> None:
+    nothing = [missing] * 12
+    numbers = [None if each % 2 else each for each in range(12)]
+    parquet(folder, {"split": nothing, "group": nothing, "subject": numbers})
+    expected = [
+        replace(
+            each,
+            name=each.name.replace("manifest.csv", "manifest.parquet"),
+            split="",
+            group="",
+            subject="" if number % 2 else str(number),
+        )
+        for number, each in enumerate(datasets.read_manifest(folder / "manifest.csv"))
+    ]
+    (folder / "manifest.csv").unlink()
+
+    assert expected == datasets.read_folder(folder)
+
+
+def test_a_parquet_manifest_that_is_none_says_so(folder: Path) -> None:
+    pytest.importorskip("pyarrow", reason="pip install 'rightly[parquet]'")
+    (folder / "manifest.parquet").write_bytes(b"path,label")
+
+    with pytest.raises(DatasetError, match=r"manifest\.parquet cannot be read as Parquet"):
+        datasets.read_manifest(folder / "manifest.parquet")
+
+
+def test_without_a_parquet_reader_the_refusal_names_what_to_install(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "manifest.parquet").touch()
+    monkeypatch.setitem(sys.modules, "pyarrow", None)  # as Python itself marks what is not there
+
+    with pytest.raises(DatasetError, match=r"pip install 'rightly\[parquet\]'"):
+        datasets.read_manifest(folder / "manifest.parquet")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("region", 0, r"manifest\.csv:3 .* region 1\.png marks no pixel"),
+        ("irrelevant", 255, r"manifest\.csv:3 .* irrelevant 1\.png marks every pixel"),
+    ],
+)
+def test_a_mask_that_leaves_nothing_to_look_at_names_its_row(
+    folder: Path, column: str, value: int, words: str
+) -> None:
+    Image.fromarray(np.full((20, 20), value, np.uint8)).save(folder / "masks/1.png")
+    entries = datasets.read_folder(folder)
+    entries[1] = replace(entries[1], **({"region": None} | {column: folder / "masks/1.png"}))
+
+    with pytest.raises(DatasetError, match=words):
+        datasets.load(entries, SIZE)
+
+
+def test_a_region_too_small_for_the_input_tells_nothing(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One pixel of twenty falls between those that the nearest neighbour takes."""
+    dots = np.zeros((20, 20), np.uint8)
+    dots[0, 0] = 255
+    Image.fromarray(dots).save(folder / "masks/1.png")
+    rows = datasets.load(datasets.read_folder(folder), Preprocessing(4, 4, (0.5,) * 3, (0.5,) * 3))
+    relevant, irrelevant = rows.masks(np.arange(len(rows)))
+
+    assert rows.known.tolist() == [False, False, True] + [False, True, True] * 3
+    assert not irrelevant[1].any()
+    assert relevant[2].any()
+    assert "first the region of manifest.csv:3 (images/1.png): 1;" in caplog.text
+
+
+def test_a_mask_by_which_nothing_is_irrelevant_is_one(folder: Path) -> None:
+    """As `plant` writes it for a row that stayed without the cue."""
+    Image.fromarray(np.zeros((20, 20), np.uint8)).save(folder / "none.png")
+    entries = datasets.read_folder(folder)
+    entries[0] = replace(entries[0], irrelevant=folder / "none.png")
+    rows = datasets.load(entries, SIZE)
+    relevant, irrelevant = rows.masks(np.arange(2))
+
+    assert rows.known[0]
+    assert relevant[0].all()
+    assert not irrelevant[0].any()
+    assert (irrelevant[1] == ~relevant[1]).all()
+
+
+def test_the_seed_that_divided_a_set_outlives_a_retraining_with_another() -> None:
+    trained = {"training": {"seed": 4, "epochs": 2}}
+
+    assert datasets.division_seed(trained) == 4
+    assert datasets.division_seed({"training": {"seed": 7}, "base_seed": 4}) == 4
+    assert datasets.division_seed({"seed": 3}) == 3
+    assert datasets.division_seed({}) == 0
 
 
 def test_rows_without_a_split_are_divided_by_subject(folder: Path) -> None:
