@@ -1,5 +1,6 @@
 """A served version in front of a labelled set: what the scorecard asks, answered by its graphs."""
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,27 +43,58 @@ class ServedClassifier:
         return np.stack(made)
 
 
-def read_set(session: Session, folder: Path, split: str) -> LabelledSet:
+def read_set(
+    session: Session, folder: Path, split: str, *, seeds: Collection[int] = (0,)
+) -> LabelledSet:
     """Read one split of a data set, prepared for a version.
+
+    A set without splits is divided as training divides it, so that "test" are the rows that the
+    version did not learn from, if it learnt from this set at all.
 
     Args:
         session: Whose preprocessing and classes count.
         folder: The data set.
         split: "train", "val" or "test"; "all" for every row.
+        seeds: By which the versions that are asked divided a set without splits.
 
     Raises:
-        DatasetError: If the folder is no data set, or has no such split.
+        DatasetError: If the folder is no data set, or has no such split, or has none and the
+            versions divided it differently.
     """
     entries = imports.read_data(folder)
     spec = session.spec
-    if split == "all" or all(not each.split for each in entries):
+    if split == "all":
         return labelled(f"{folder.name}", datasets.load(entries, spec.preprocessing, spec.classes))
+    if all(not each.split for each in entries):
+        return _divided(session, folder, entries, split, sorted(set(seeds)))
     chosen = [each for each in entries if each.split == split]
     if not chosen:
         names = ", ".join(sorted({each.split for each in entries}))
         raise DatasetError(f"{folder} has no split {split!r}; it has {names}")
     rows = datasets.load(chosen, spec.preprocessing, spec.classes)
     return labelled(f"{folder.name}/{split}", rows)
+
+
+def _divided(
+    session: Session,
+    folder: Path,
+    entries: Sequence[datasets.Entry],
+    split: str,
+    seeds: Sequence[int],
+) -> LabelledSet:
+    """Return the part of a set without splits that training would call so."""
+    if split not in datasets.SPLITS:
+        raise DatasetError(f"{folder} names no splits: take {', '.join(datasets.SPLITS)}, or all")
+    if len(seeds) > 1:
+        words = " and ".join(map(str, seeds))
+        raise DatasetError(
+            f"{folder} names no splits, and the versions divided it by the seeds {words}: what "
+            "one held out, the other learnt from; name splits in the manifest, or take --split "
+            "all of a set that neither has seen"
+        )
+    spec, seed = session.spec, seeds[0]
+    made = datasets.load_splits(entries, spec.preprocessing, seed=seed, classes=spec.classes)
+    return labelled(f"{folder.name}/{split}, divided by seed {seed}", made[split])
 
 
 def labelled(name: str, rows: ImageSet) -> LabelledSet:

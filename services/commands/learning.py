@@ -2,7 +2,7 @@
 
 import json as json_module
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,7 +27,12 @@ _CHECKPOINT, _SEARCH = "checkpoint", "search.json"
 Data = Annotated[
     Path, typer.Option(help="A folder (manifest.csv, or one per class) or a COCO file.")
 ]
-Split = Annotated[str, typer.Option(help="train, val, test, or all.")]
+Split = Annotated[
+    str,
+    typer.Option(
+        help="train, val, test, or all rows. A set without splits is divided as training does."
+    ),
+]
 
 
 def train(
@@ -112,7 +117,8 @@ def evaluate(
     json: versions.Json = False,
 ) -> None:
     """Say what a version is worth on a labelled set, with intervals."""
-    card, rows, served = _scored(model, data, split)
+    registry = versions.opened()
+    card, rows, served = _scored(registry, [_named(registry, model)], data, split)[0]
     if html is not None:
         html.write_text(scorecard_pages.page(card, rows, served), "utf-8")
     if json:
@@ -134,7 +140,9 @@ def compare(
     json: versions.Json = False,
 ) -> None:
     """Put two versions side by side on the same labelled set."""
-    cards = [_scored(each, data, split)[0] for each in (first, second)]
+    registry = versions.opened()
+    both = [_named(registry, each) for each in (first, second)]
+    cards = [card for card, _, _ in _scored(registry, both, data, split)]
     if json:
         terminal.print_json([each.to_json() for each in cards])
         return
@@ -300,27 +308,35 @@ def _file(registry: Registry, name: str, trained: "Trained") -> Version:
         return registry.add(name, Path(draft), fields, now=clock.now())
 
 
-def _scored(
-    model: str, data: Path, split: str
-) -> tuple[Scorecard, LabelledSet, scoring.ServedClassifier]:
-    """Return a version's scorecard, the set, and the classifier."""
+def _named(registry: Registry, model: str) -> Version:
+    """Return the version that NAME or NAME@VERSION means."""
     name, _, number = model.partition("@")
     if number and not number.isdigit():
         raise TrainingError(f"{model!r} is neither NAME nor NAME@VERSION")
-    registry = versions.opened()
-    found = versions.find(registry, name, int(number) if number else None)
-    registry.verify(found)
+    return versions.find(registry, name, int(number) if number else None)
+
+
+def _scored(
+    registry: Registry, asked: Sequence[Version], data: Path, split: str
+) -> list[tuple[Scorecard, LabelledSet, scoring.ServedClassifier]]:
+    """Return each version's scorecard, the set, and the classifier."""
     from models.runtime import Session
+    from models.training.datasets import division_seed
 
     chosen = settings.load()
-    with terminal.progress() as report:
-        report(f"loading {found.ref.name} version {found.ref.version}", 0.1)
-        session = Session.open(found.folder, device=chosen.device, threads=chosen.threads)
-        report("reading the images", 0.2)
-        rows = scoring.read_set(session, data, split)
-        report(f"asking about {len(rows.labels)} images", 0.4)
-        card = scoring.score(session, rows, model=f"{found.ref.name}@{found.ref.version}")
-    return card, rows, scoring.ServedClassifier(session)
+    seeds = [division_seed(each.card.fields.lineage.recipe) for each in asked]
+    made = []
+    for found in asked:
+        registry.verify(found)
+        with terminal.progress() as report:
+            report(f"loading {found.ref.name} version {found.ref.version}", 0.1)
+            session = Session.open(found.folder, device=chosen.device, threads=chosen.threads)
+            report("reading the images", 0.2)
+            rows = scoring.read_set(session, data, split, seeds=seeds)
+            report(f"asking about {len(rows.labels)} images", 0.4)
+            card = scoring.score(session, rows, model=f"{found.ref.name}@{found.ref.version}")
+        made.append((card, rows, scoring.ServedClassifier(session)))
+    return made
 
 
 def _pairs(given: list[str] | None) -> dict[str, Any]:
