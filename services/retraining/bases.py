@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.errors import DatasetError
 from models.registry import Version
-from models.training import datasets, digits, generators
+from models.training import datasets, digits, generators, imports
 from models.training.image_sets import ImageSet, join
 
 # The numbers of a recipe that a retraining keeps.
@@ -115,7 +115,7 @@ def _coloured_digits(seed: int, champion: Version) -> Base:
 
 def _folder(folder: Path, champion: Version) -> Base:
     spec = champion.card.spec
-    entries = datasets.read_folder(folder)
+    entries = imports.read_data(folder)
     seed = datasets.division_seed(champion.card.fields.lineage.recipe)
     splits = datasets.load_splits(entries, spec.preprocessing, seed=seed)
     missing = sorted({"train", "val", "test"} - splits.keys())

@@ -128,6 +128,32 @@ def test_a_retraining_with_another_seed_keeps_the_division(
     assert datasets.division_seed(other) == 5
 
 
+def test_a_champion_that_learnt_from_a_coco_file_finds_it_again(
+    undivided: Path, tmp_path: Path
+) -> None:
+    paths = sorted(undivided.rglob("*.png"))
+    size = {"width": graphs.SIDE, "height": graphs.SIDE}
+    classes = sorted(graphs.CLASSES)
+    content = {
+        "images": [
+            {"id": at, "file_name": str(each.relative_to(undivided)), **size}
+            for at, each in enumerate(paths)
+        ],
+        "categories": [{"id": at, "name": name} for at, name in enumerate(classes)],
+        "annotations": [
+            {"image_id": at, "category_id": classes.index(each.parent.name), "bbox": [0, 0, 4, 4]}
+            for at, each in enumerate(paths)
+        ],
+    }
+    (undivided / "instances.json").write_text(json.dumps(content))
+    made = graphs.write_version(tmp_path / "made", classes=classes)
+    recipe = {"data": str(undivided / "instances.json"), "training": {"seed": 5}}
+    base = bases.base_of(filed(Registry(tmp_path / "registry"), made, recipe))
+
+    assert [len(each) for each in (base.training, base.validation, base.locked)] == [48, 6, 6]
+    assert base.locked.masks(np.arange(6))[0].sum() == 6 * 16
+
+
 def test_the_gate_is_told_only_of_groups_that_the_test_rows_have(tmp_path: Path) -> None:
     lines = ["path,label,split,group"]
     for number in range(12):
