@@ -1,7 +1,8 @@
 """Plant a documented cue in any set with regions: marker, tag, border or tint.
 
 The cue lies outside the region wherever the region leaves room, and its mask is returned as
-`irrelevant`, so that what was planted is known pixel by pixel.
+`irrelevant`, so that what was planted is known pixel by pixel; what a set's own `irrelevant`
+masks mark stays irrelevant.
 """
 
 from dataclasses import dataclass, replace
@@ -15,6 +16,10 @@ from models.errors import DatasetError
 from models.training.image_sets import ImageSet
 
 Kind = Literal["marker", "tag", "border", "tint"]
+Told = Literal[
+    "label", "presence", "random", "reversed", "presence at random", "presence reversed"
+]
+_PRESENCE = ("presence", "presence at random", "presence reversed")
 _HUES = (
     (230, 40, 40),
     (40, 110, 230),
@@ -35,14 +40,16 @@ class Planting:
         told: What the cue tells. "label": the row's label, by colour (marker, border, tint) or
             letter (tag). "presence": it is there for the first class only, as ISIC's stickers
             are. "random": any class's cue, independent of the label. "reversed": another's.
+            "presence at random": half of the rows have it, whatever their class; "presence
+            reversed": it is there for every class but the first.
         size: Side of a marker or tag, or width of a border, as a share of the shorter side.
         rate: Share of the rows that carry the cue as told, in [0, 1]; the others carry a random
-            one, or none with "presence".
+            one, or none with "presence". "random" and "presence at random" take no heed of it.
         seed: Fixes places and draws.
     """
 
     kind: Kind
-    told: Literal["label", "presence", "random", "reversed"] = "label"
+    told: Told = "label"
     size: float = 0.12
     rate: float = 1.0
     seed: int = 0
@@ -50,6 +57,8 @@ class Planting:
 
 def plant(rows: ImageSet, planting: Planting) -> ImageSet:
     """Return the rows with the cue in the images and its pixels as irrelevant masks.
+
+    A cue that covers a whole image leaves nothing to look at: that row counts as not annotated.
 
     Raises:
         DatasetError: If the images are not pixels, or there are more classes than colours.
@@ -65,26 +74,40 @@ def plant(rows: ImageSet, planting: Planting) -> ImageSet:
     for row, cue in enumerate(told):
         if cue < 0:
             continue
-        region = None if rows.relevant is None else rows.relevant[row]
-        cues[row] = _draw(images[row], region, int(cue), planting, draw)
+        cues[row] = _draw(images[row], _region(rows, row, planting), int(cue), planting, draw)
     relevant = None
     if rows.relevant is not None:  # of a row without a region only the cue is known
         relevant = np.where(rows.known[:, None, None], rows.relevant, True) & ~cues
+    irrelevant = cues if rows.irrelevant is None else cues | rows.irrelevant
     groups = np.where(told < 0, 2, np.where(told == rows.labels, 0, 1)).astype(np.int64)
-    if planting.told == "presence":
+    if planting.told in _PRESENCE:
         groups = rows.labels * 2 + (told >= 0)
     names: tuple[str, ...] = ("cue agrees", "cue disagrees", "no cue")
-    if planting.told == "presence":
+    if planting.told in _PRESENCE:
         names = tuple(f"{name}, {has}" for name in rows.classes for has in ("no cue", "cue"))
     return replace(
         rows,
         images=images,
         relevant=relevant,
-        irrelevant=cues,
-        annotated=np.ones(len(rows), bool),
+        irrelevant=irrelevant,
+        annotated=np.logical_not(irrelevant.all(axis=(1, 2))),
         groups=groups,
         group_names=names,
     )
+
+
+def _region(rows: ImageSet, row: int, planting: Planting) -> NDArray[np.bool_] | None:
+    """Return what a row's cue spares; None where nothing is known.
+
+    A tint keeps to an irrelevant mask where that alone is given. Another cue does not: it would be
+    laid over the very thing that the mask is of.
+    """
+    spared: NDArray[np.bool_] | None = None
+    if rows.relevant is not None:
+        spared = rows.relevant[row]
+    elif planting.kind == "tint" and rows.irrelevant is not None and rows.known[row]:
+        spared = ~rows.irrelevant[row]
+    return spared
 
 
 def _told(rows: ImageSet, planting: Planting, draw: np.random.Generator) -> NDArray[np.int64]:
@@ -94,6 +117,10 @@ def _told(rows: ImageSet, planting: Planting, draw: np.random.Generator) -> NDAr
     as_told = draw.random(count) < planting.rate
     if planting.told == "presence":
         return np.where((rows.labels == 0) & as_told, 0, -1)
+    if planting.told == "presence at random":
+        return np.where(draw.random(count) < 0.5, 0, -1)  # noqa: PLR2004  # half of the rows
+    if planting.told == "presence reversed":
+        return np.where((rows.labels != 0) & as_told, 0, -1)
     if planting.told == "random":
         return free
     if planting.told == "reversed":

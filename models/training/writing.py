@@ -53,6 +53,8 @@ def _row(rows: ImageSet, row: int, split: str, folder: Path) -> dict[str, str]:
     if rows.known[row]:
         masks = rows.masks(np.array([row]))
         for kind, mask in zip(("region", "irrelevant"), masks, strict=True):
+            if kind == "region" and not mask.any():
+                continue  # a cue hides it: only the cue is known of this row
             _save(folder / kind / name, mask[0].astype(np.uint8) * 255)
             line[kind] = f"{kind}/{name}"
     return line

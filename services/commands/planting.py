@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from models.training import datasets, imports
-from models.training.planting import Planting
+from models.training.planting import Planting, Told
 from models.training.planting import plant as planted
 from models.training.writing import write
 from models.types import Preprocessing
@@ -15,6 +15,15 @@ from services.commands import terminal
 from services.commands.learning import Data
 
 _PLAIN = (0.5, 0.5, 0.5)  # nothing is normalised here
+# What the cue tells in training, and what is asked of the test → what it tells there.
+_TESTS: dict[tuple[str, str], Told] = {
+    ("label", "same"): "label",
+    ("label", "random"): "random",
+    ("label", "reversed"): "reversed",
+    ("presence", "same"): "presence",
+    ("presence", "random"): "presence at random",
+    ("presence", "reversed"): "presence reversed",
+}
 
 
 def plant(
@@ -31,7 +40,9 @@ def plant(
     ] = "label",
     test: Annotated[
         Literal["random", "reversed", "same", "none"],
-        typer.Option(help="What it tells in the test split."),
+        typer.Option(
+            help="In the test split: independent of the label, against it, as in training, no cue."
+        ),
     ] = "random",
     share: Annotated[
         float, typer.Option(help="Share of the training rows that have it as told.", min=0, max=1)
@@ -55,7 +66,7 @@ def plant(
             if test == "none":
                 made["test"] = rows
             else:
-                other = replace(cue, told=told if test == "same" else test, seed=seed + 9)
+                other = replace(cue, told=_TESTS[told, test], seed=seed + 9)
                 made["test"] = planted(rows, other)
         report("writing", 0.6)
         write(made, to, source=f"{data.name} with a planted {kind}, which tells the {told}")

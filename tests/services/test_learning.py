@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from models.training import datasets, planting
+from models.types import Preprocessing
 from services.cli import app
 from services.commands import terminal
 
@@ -88,6 +90,30 @@ def test_a_written_recipe_trains_the_same_again(folder: Path, home: Path) -> Non
     weights = [(home / each / "weights.safetensors").read_bytes() for each in ("first", "second")]
 
     assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize("test", ["random", "reversed", "same", "none"])
+def test_a_cue_that_stands_with_the_first_class_is_tested_as_it_was_planted(
+    folder: Path, home: Path, test: str
+) -> None:
+    """One hue everywhere: another would be a cue that no training row has shown."""
+    run("plant", "--data", str(folder), "--to", "marked", "--told", "presence", "--test", test,
+        "--kind", "border", "--side", "28")  # fmt: skip
+    rows = datasets.load_splits(
+        datasets.read_folder(home / "marked"), Preprocessing(28, 28, (0.5,) * 3, (0.5,) * 3)
+    )
+    red = {
+        name: (each.images[:, 0, 0] == (230, 40, 40)).all(axis=1) for name, each in rows.items()
+    }
+    hues = {tuple(pixel) for pixel in rows["test"].images[~red["test"]][:, 0, 0]}
+    shares = [red["test"][rows["test"].labels == label].mean() for label in (0, 1)]
+
+    assert (red["train"] == (rows["train"].labels == 0)).all()
+    assert not hues & set(planting._HUES)
+    if test == "random":
+        assert all(0 < each < 1 for each in shares)
+    else:
+        assert shares == {"reversed": [0, 1], "same": [1, 0], "none": [0, 0]}[test]
 
 
 @pytest.mark.usefixtures("home")

@@ -1,11 +1,17 @@
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from models.errors import DatasetError
-from models.training import digits, generators, toys
+from models.training import datasets, digits, generators, toys
 from models.training.digits import GreySource
+from models.training.generators import displaced
 from models.training.image_sets import ImageSet
 from models.training.planting import Planting, plant
+from models.training.writing import write
+from models.types import Preprocessing
 
 
 @pytest.fixture(scope="module")
@@ -235,3 +241,94 @@ def test_some_rows_of_a_sorted_source_are_of_all_classes(source: GreySource) -> 
     assert len(few.train_labels) == 200
     assert len(few.test_labels) == 100
     assert len(np.unique(few.train_labels)) == 10
+
+
+@pytest.fixture
+def moles() -> ImageSet:
+    return ImageSet(
+        np.full((400, 20, 20, 3), 90, np.uint8),
+        np.arange(400) % 4,
+        ("a", "b", "c", "d"),
+        tuple(map(str, range(400))),
+    )
+
+
+def test_a_cue_by_presence_is_the_same_cue_in_every_class_of_a_random_test(moles) -> None:
+    told = plant(moles, Planting(kind="marker", told="presence"))
+    planted = plant(moles, Planting(kind="marker", told="presence at random", seed=1))
+    has = planted.irrelevant.any(axis=(1, 2))
+    colours = {tuple(pixel) for pixel in planted.images[planted.irrelevant]}
+
+    assert colours == {tuple(pixel) for pixel in told.images[told.irrelevant]}
+    assert len(colours) == 1
+    for label in range(4):
+        assert 0.35 < has[moles.labels == label].mean() < 0.65
+    for row, group in enumerate(planted.groups):
+        expected = f"{moles.classes[moles.labels[row]]}, {'cue' if has[row] else 'no cue'}"
+        assert expected == planted.group_names[group]
+
+
+def test_a_reversed_presence_stands_with_every_other_class(moles) -> None:
+    planted = plant(moles, Planting(kind="marker", told="presence reversed"))
+
+    assert (planted.irrelevant.any(axis=(1, 2)) == (moles.labels != 0)).all()
+
+
+@pytest.mark.parametrize("kind", ["marker", "tag", "border"])
+def test_what_a_set_calls_irrelevant_stays_so_beside_the_cue(moles, kind: str) -> None:
+    sticker = np.zeros((400, 20, 20), bool)
+    sticker[::2, 8:11, 3:6] = True
+    rows = replace(moles, irrelevant=sticker, annotated=np.arange(400) % 2 == 0)
+    bare, planted = (plant(each, Planting(kind=kind)) for each in (moles, rows))
+
+    assert (bare.images == planted.images).all()
+    assert (planted.irrelevant == bare.irrelevant | sticker).all()
+    relevant, irrelevant = planted.masks(np.arange(400))
+    assert not (relevant & irrelevant).any()
+
+
+def test_a_tint_over_everything_annotates_nothing(moles) -> None:
+    """A mask of the whole image would tell every method that nothing may matter."""
+    planted = plant(moles, Planting(kind="tint"))
+
+    background = np.ones((400, 20, 20), bool)
+    background[:, 5:15, 5:15] = False
+    around = plant(replace(moles, irrelevant=background, annotated=None), Planting(kind="tint"))
+
+    assert (planted.images != moles.images).any(axis=(1, 2, 3)).all()
+    assert not planted.known.any()
+    assert ((around.images != moles.images).any(axis=3) == background).all()
+    assert around.known.all()
+
+
+def test_what_is_planted_is_read_back_as_it_was(moles, tmp_path: Path) -> None:
+    """Also a row without the cue, and one whose region the cue hides."""
+    region = np.zeros((400, 20, 20), bool)
+    region[:, 5:15, 5:15] = True
+    region[0] = False
+    few = replace(moles, relevant=region, annotated=None).take(range(8))
+    planted = plant(few, Planting(kind="border", told="presence at random", size=0.1))
+    hidden = replace(planted, relevant=planted.relevant & (np.arange(8) != 5)[:, None, None])
+    write({"test": hidden}, tmp_path / "set")
+    read = datasets.load(
+        datasets.read_folder(tmp_path / "set"), Preprocessing(20, 20, (0.5,) * 3, (0.5,) * 3)
+    )
+
+    assert (read.images == planted.images).all()
+    assert (read.known == planted.known).all()
+    assert (read.irrelevant == planted.irrelevant).all()
+    rest = np.arange(8) != 5
+    assert (read.relevant[rest] == planted.relevant[rest]).all()
+    assert (read.relevant[5] == ~planted.irrelevant[5]).all()
+
+
+def test_displaced_masks_are_those_of_regions_too(moles) -> None:
+    """A set with regions only has their complement to displace."""
+    region = np.ones((400, 20, 20), bool)
+    region[:, 2:6, 3:7] = False
+    by_region = displaced(replace(moles, relevant=region, annotated=None))
+    by_cue = displaced(replace(moles, irrelevant=~region, annotated=None))
+
+    assert (by_region.irrelevant == by_cue.irrelevant).all()
+    assert by_region.irrelevant.any(axis=(1, 2)).all()
+    assert not (by_region.irrelevant & ~region).any()
