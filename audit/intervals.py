@@ -1,14 +1,8 @@
 """Estimates with the interval that says how much they rest on."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-
-import numpy as np
-from numpy.typing import NDArray
-
-RESAMPLES = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,37 +51,6 @@ def wilson(successes: float, observations: int, *, level: float = 0.95) -> Estim
         low=0.0 if successes == 0 else centre - half,
         high=1.0 if successes == observations else centre + half,
         observations=observations,
-        level=level,
-    )
-
-
-def bootstrap_mean(
-    values: Sequence[float] | NDArray[np.floating],
-    *,
-    seed: int,
-    level: float = 0.95,
-    resamples: int = RESAMPLES,
-) -> Estimate:
-    """Return the mean with the percentile interval over seeded resamples.
-
-    Raises:
-        ValueError: If there is no value.
-
-    References:
-        Efron (1979), "Bootstrap methods: another look at the jackknife".
-    """
-    _quantile(level)
-    sample = np.asarray(values, np.float64).ravel()
-    if sample.size == 0:
-        raise ValueError("no values to take the mean of")
-    rng = np.random.default_rng(seed)
-    draws = rng.integers(0, sample.size, (resamples, sample.size))
-    low, high = np.quantile(sample[draws].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
-    return Estimate(
-        value=float(sample.mean()),
-        low=float(low),
-        high=float(high),
-        observations=sample.size,
         level=level,
     )
 

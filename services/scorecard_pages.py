@@ -1,12 +1,12 @@
 """A scorecard for people: rows of a table, and a self-contained HTML page with example images."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from typing import NamedTuple
 
 import numpy as np
 
-from audit.evaluation.scorecards import LabelledSet, Scorecard
+from audit.evaluation.scorecards import LabelledSet, Reliance, Scorecard
 from audit.intervals import Estimate
 from services import overlays
 from services.scoring import ServedClassifier
@@ -47,13 +47,18 @@ def lines(card: Scorecard) -> list[Line]:
     made.append(Line("calibration error", card.calibration_error, "lower is better"))
     if card.masked is not None:
         made.append(Line("accuracy, rest painted over", card.masked))
-    for each in card.reliance:
-        made.append(Line(f"flips, {each.intervention}", each.flip_rate, "lower is better"))
-        if each.directed_flip_rate is not None:
-            name = f"directed flips, {each.intervention}"
-            made.append(Line(name, each.directed_flip_rate, "lower is better"))
+    if card.random_cue is not None:
+        made.append(Line("random-cue accuracy", card.random_cue, "rest of any other"))
+    if card.reversed_cue is not None:
+        made.append(Line("reversed-cue accuracy", card.reversed_cue, "rest of another label"))
+    made += [line for each in card.reliance for line in _reliance(each)]
     for found in card.sensitivities:
-        made.append(Line(f"core sensitivity ({found.definition})", found.value, "in [-1, 1]"))
+        name = found.definition
+        made += [
+            Line(f"core sensitivity ({name})", found.value, "in [-1, 1]"),
+            Line(f"accuracy, rest noised ({name})", found.core_accuracy),
+            Line(f"accuracy, region noised ({name})", found.spurious_accuracy),
+        ]
     if card.focus is not None:
         chance = f"chance {card.focus.recall_chance.value:.3f}"
         area = f"chance {card.focus.area.value:.3f}"
@@ -63,8 +68,19 @@ def lines(card: Scorecard) -> list[Line]:
             Line("relevance mass", card.focus.relevance_mass, area),
             Line("pointing game", card.focus.pointing, area),
             Line("IoU", card.focus.iou),
+            Line("heatmaps that show nothing", card.focus.silent),
         ]
     return made
+
+
+def _reliance(found: Reliance) -> Iterator[Line]:
+    """Yield what an intervention did."""
+    name = found.intervention
+    if found.flip_rate is not None:
+        yield Line(f"flips, {name}", found.flip_rate, "of right answers")
+    if found.directed_flip_rate is not None:
+        yield Line(f"directed flips, {name}", found.directed_flip_rate, "to the donor's label")
+    yield Line(f"probability shift, {name}", found.probability_shift, "lower is better")
 
 
 def shown(value: Estimate) -> str:
@@ -94,8 +110,8 @@ def page(
         f"<title>{escape(card.model)} on {escape(card.dataset)}</title><style>{_STYLE}</style>"
         f"<h1>{escape(card.model)} on {escape(card.dataset)}</h1>"
         f"<p>{card.observations} images. Every value with its {card.level:.0%} bootstrap interval "
-        "over subjects. Shares of heatmaps mean little without their chance level; interventions "
-        "are the evidence.</p>"
+        "over subjects; an image without one stands for itself. Shares of heatmaps mean little "
+        "without their chance level; interventions are the evidence.</p>"
         "<table><thead><tr><th>measure<th>value<th>read beside<th>images</thead>"
         f"<tbody>{body}</tbody></table>"
         f"<h2>Examples</h2><div class=images>{_examples(rows, served, examples)}</div></html>"

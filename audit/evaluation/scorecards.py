@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from audit.errors import EvaluationError
 from audit.intervals import Estimate
-from audit.reliance.effects import Reliance
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,6 +61,24 @@ class LabelledSet:
 
 
 @dataclass(frozen=True, slots=True)
+class Reliance:
+    """How much answers rest on what is irrelevant: everything outside the region. Lower is better.
+
+    Attributes:
+        intervention: Which: "fill", "blur" or "swap".
+        flip_rate: Share of the right answers that changed; None where none had been right.
+        directed_flip_rate: Share of the right answers that became the label of the image whose
+            surroundings were put there; None where no such label differs from the truth.
+        probability_shift: Mean fall of the decided class's probability, over all answers.
+    """
+
+    intervention: str
+    flip_rate: Estimate | None
+    directed_flip_rate: Estimate | None
+    probability_shift: Estimate
+
+
+@dataclass(frozen=True, slots=True)
 class Sensitivity:
     """Relative core sensitivity: does noise on the region hurt more than noise elsewhere?
 
@@ -74,8 +91,8 @@ class Sensitivity:
 
     definition: str
     value: Estimate
-    core_accuracy: float
-    spurious_accuracy: float
+    core_accuracy: Estimate
+    spurious_accuracy: Estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +117,12 @@ class Focus:
     area: Estimate
     iou: Estimate
     pointing: Estimate
-    silent: float
+    silent: Estimate
 
 
 @dataclass(frozen=True, slots=True)
 class Scorecard:
-    """What one model is worth on one set.
+    """What one model is worth on one set; every interval is a bootstrap over subjects.
 
     Attributes:
         model: What was evaluated, for example "lesions@3".
@@ -119,6 +136,10 @@ class Scorecard:
         worst_group: The lowest accuracy of a group; None where there are none.
         calibration_error: ECE over 15 bins of the top probability; lower is better.
         masked: Accuracy with everything but the region painted in one mean colour.
+        random_cue: Accuracy with everything but the region taken from another row, drawn at
+            random; None with fewer than two rows with a region.
+        reversed_cue: Accuracy with everything but the region taken from a row of another label;
+            None where no row has another.
         reliance: Per intervention (fill, blur, swap), over rows with a region.
         sensitivities: RCS by both definitions.
         focus: Where heatmaps point; None without regions or explainer.
@@ -137,6 +158,8 @@ class Scorecard:
     worst_group: Estimate | None
     calibration_error: Estimate
     masked: Estimate | None
+    random_cue: Estimate | None
+    reversed_cue: Estimate | None
     reliance: tuple[Reliance, ...]
     sensitivities: tuple[Sensitivity, ...]
     focus: Focus | None

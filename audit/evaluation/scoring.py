@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 from audit import localisation
 from audit.errors import EvaluationError
-from audit.evaluation import resampling, sensitivity
+from audit.evaluation import interventions, resampling, sensitivity
 from audit.evaluation.calibration import calibration_error
+from audit.evaluation.interventions import Regional
 from audit.evaluation.resampling import estimate, mean_of, worst_of
 from audit.evaluation.scorecards import Focus, LabelledSet, Scorecard, Sensitivity
 from audit.intervals import Estimate
 from audit.localisation import Localisation
-from audit.reliance import effects, probes, probing
 from audit.reliance.probing import Predictor
 
 
@@ -65,7 +65,8 @@ def evaluate(
         return estimate(statistic, drawn, level=level, observations=len(right))
 
     known = rows.measurable
-    there = _Regional(predictor, rows, known, drawn[:, known], level, seed)
+    there = _regional(rows, known, drawn[:, known], level)
+    around = interventions.measure(predictor, there, probabilities[known], seed=seed)
     return Scorecard(
         model=model,
         dataset=rows.name,
@@ -77,10 +78,12 @@ def evaluate(
         worst_class=whole(worst_of(right, rows.labels)),
         worst_group=None if rows.groups is None else whole(worst_of(right, rows.groups)),
         calibration_error=whole(calibration_error(probabilities.max(axis=1), right)),
-        masked=there.masked() if known.size else None,
-        reliance=there.reliance() if known.size > 1 else (),
-        sensitivities=there.sensitivities() if known.size else (),
-        focus=there.focus(heatmaps, decided[known]) if heatmaps and known.size else None,
+        masked=around.masked,
+        random_cue=around.random_cue,
+        reversed_cue=around.reversed_cue,
+        reliance=around.reliance,
+        sensitivities=_sensitivities(predictor, there, seed) if known.size else (),
+        focus=_focus(heatmaps, there, decided[known]) if heatmaps and known.size else None,
         level=level,
         seed=seed,
     )
@@ -116,70 +119,45 @@ def _per(
     }
 
 
-class _Regional:
-    """What can be measured on the rows whose region is known."""
+def _regional(
+    rows: LabelledSet, known: NDArray[np.int64], drawn: NDArray[np.int64], level: float
+) -> Regional:
+    """Return the rows whose region is known."""
+    regions = np.zeros((0, 1, 1), bool) if rows.regions is None else rows.regions[known]
+    return Regional(rows.images[known], regions, rows.labels[known], drawn, level)
 
-    def __init__(  # noqa: PLR0917  # private, called once
-        self,
-        predictor: Predictor,
-        rows: LabelledSet,
-        known: NDArray[np.int64],
-        drawn: NDArray[np.int64],
-        level: float,
-        seed: int,
-    ) -> None:
-        self._predictor, self._drawn, self._level, self._seed = predictor, drawn, level, seed
-        self._images, self._labels = rows.images[known], rows.labels[known]
-        self._regions = np.zeros((0, 1, 1), bool) if rows.regions is None else rows.regions[known]
 
-    def masked(self) -> Estimate:
-        """Return the accuracy with everything but the region painted."""
-        return self._estimate(mean_of(self._right(probes.fill(self._images, self._regions))))
-
-    def reliance(self) -> tuple[effects.Reliance, ...]:
-        """Return what each intervention off the region does to the answers."""
-        seen = probing.probe(self._predictor, self._images, self._regions, seed=self._seed)
-        return tuple(
-            effects.summarise(each, seed=self._seed, level=self._level) for each in seen.effects
+def _sensitivities(predictor: Predictor, rows: Regional, seed: int) -> tuple[Sensitivity, ...]:
+    """Return RCS by both definitions."""
+    found = []
+    for definition in sensitivity.DEFINITIONS:
+        kept, lost = (
+            predictor(
+                sensitivity.noised(rows.images, rows.regions, definition, core=core, seed=seed)
+            ).argmax(axis=1)
+            == rows.labels
+            for core in (False, True)
         )
-
-    def sensitivities(self) -> tuple[Sensitivity, ...]:
-        """Return RCS by both definitions."""
-        found = []
-        for definition in sensitivity.DEFINITIONS:
-            kept, lost = (
-                self._right(
-                    sensitivity.noised(
-                        self._images, self._regions, definition, core=core, seed=self._seed
-                    )
-                )
-                for core in (False, True)
+        found.append(
+            Sensitivity(
+                definition.name,
+                rows.estimate(sensitivity.core_sensitivity(kept, lost)),
+                rows.estimate(mean_of(kept)),
+                rows.estimate(mean_of(lost)),
             )
-            value = self._estimate(sensitivity.core_sensitivity(kept, lost))
-            found.append(
-                Sensitivity(definition.name, value, float(kept.mean()), float(lost.mean()))
-            )
-        return tuple(found)
-
-    def focus(self, heatmaps: Heatmaps, decided: NDArray[np.int64]) -> Focus:
-        """Return where the heatmaps of the decided classes point."""
-        maps = heatmaps(self._images, decided)
-        seen = [
-            localisation.measure(heat, _on_grid(region, heat.shape))
-            for heat, region in zip(maps, self._regions, strict=True)
-        ]
-        names = [each.name for each in fields(Focus) if each.name != "silent"]
-        return Focus(
-            **{name: self._estimate(mean_of(_column(seen, name))) for name in names},
-            silent=float(np.mean([each.silent for each in seen])),
         )
+    return tuple(found)
 
-    def _right(self, images: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        right: NDArray[np.bool_] = self._predictor(images).argmax(axis=1) == self._labels
-        return right
 
-    def _estimate(self, statistic: resampling.Statistic) -> Estimate:
-        return estimate(statistic, self._drawn, level=self._level, observations=len(self._labels))
+def _focus(heatmaps: Heatmaps, rows: Regional, decided: NDArray[np.int64]) -> Focus:
+    """Return where the heatmaps of the decided classes point."""
+    maps = heatmaps(rows.images, decided)
+    seen = [
+        localisation.measure(heat, _on_grid(region, heat.shape))
+        for heat, region in zip(maps, rows.regions, strict=True)
+    ]
+    names = [each.name for each in fields(Focus)]
+    return Focus(**{name: rows.estimate(mean_of(_column(seen, name))) for name in names})
 
 
 def _column(seen: list[Localisation], name: str) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""What an intervention did to the answers, one image at a time and altogether."""
+"""What an intervention did to the answers, one image at a time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,9 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from audit import intervals
 from audit.errors import ProbeError
-from audit.intervals import Estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,24 +27,6 @@ class Effect:
     probability_shift: float
 
 
-@dataclass(frozen=True, slots=True)
-class Reliance:
-    """How much a classifier's answers rest on what is irrelevant; higher is worse.
-
-    Attributes:
-        intervention: Which, or "any" over several.
-        flip_rate: Share of answers that changed, with Wilson's interval.
-        directed_flip_rate: Share of answers that followed the new surroundings, with Wilson's
-            interval; None where no surroundings suggested a class.
-        probability_shift: Mean fall of the decided class's probability, with a bootstrap interval.
-    """
-
-    intervention: str
-    flip_rate: Estimate
-    directed_flip_rate: Estimate | None
-    probability_shift: Estimate
-
-
 def effects(
     intervention: str,
     before: NDArray[np.floating],
@@ -59,7 +39,8 @@ def effects(
         intervention: Its name.
         before: Probabilities for the images, [N, classes].
         after: Probabilities for the probe images, [N, classes].
-        implied: For each image the class that its new surroundings suggest, or None.
+        implied: For each image the class that its new surroundings suggest, or None: the donor's
+            label where it is known, else the class decided for the donor.
 
     Raises:
         ProbeError: If the answers do not fit each other, or are no probabilities.
@@ -79,28 +60,6 @@ def effects(
             probability_shift=float(shift),
         )
         for was, now, target, shift in zip(decided, changed, targets, shifts, strict=True)
-    )
-
-
-def summarise(seen: Sequence[Effect], *, seed: int, level: float = 0.95) -> Reliance:
-    """Return the reliance that `seen` shows, with intervals.
-
-    Raises:
-        ProbeError: If there is no effect to summarise.
-    """
-    if not seen:
-        raise ProbeError("no effect to summarise")
-    names = {each.intervention for each in seen}
-    directed = [each.directed_flip for each in seen if each.directed_flip is not None]
-    return Reliance(
-        intervention=names.pop() if len(names) == 1 else "any",
-        flip_rate=intervals.wilson(sum(each.flip for each in seen), len(seen), level=level),
-        directed_flip_rate=(
-            intervals.wilson(sum(directed), len(directed), level=level) if directed else None
-        ),
-        probability_shift=intervals.bootstrap_mean(
-            [each.probability_shift for each in seen], seed=seed, level=level
-        ),
     )
 
 

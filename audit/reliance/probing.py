@@ -56,7 +56,8 @@ def probe(
     """Return what filling, blurring and swapping the irrelevant part does to the answers.
 
     Args:
-        predictor: The classifier; asked once per kind of image.
+        predictor: The classifier; asked once per kind of image. Nobody knows the truth here, so
+            that every answer counts, and a donor implies the class that is decided for it.
         images: The images, at least one.
         regions: Where evidence is expected in each.
         paint: What the fill paints with.
@@ -77,19 +78,66 @@ def probe(
     suggested = before if pool is None else predictor(lenders)
     decided = before.argmax(axis=1)
     chosen = choose_donors(decided, suggested.argmax(axis=1), own=pool is None, seed=seed)
-    swapped = probes.swap(images, regions, lenders[chosen], lender_regions[chosen])
-    kinds = {
-        "fill": (probes.fill(images, regions, paint, colour=colour, seed=seed), None),
-        "blur": (probes.blur(images, regions), None),
-        "swap": (swapped, [int(each) for each in suggested.argmax(axis=1)[chosen]]),
-    }
+    images_of = changed(
+        images,
+        regions,
+        lenders[chosen],
+        lender_regions[chosen],
+        paint=paint,
+        colour=colour,
+        seed=seed,
+    )
+    implied = {"swap": [int(each) for each in suggested.argmax(axis=1)[chosen]]}
     return Probed(
         decided=tuple(int(each) for each in decided),
         effects=tuple(
-            effects(name, before, predictor(changed), implied)
-            for name, (changed, implied) in kinds.items()
+            effects(name, before, predictor(each), implied.get(name))
+            for name, each in images_of.items()
         ),
     )
+
+
+def changed(
+    images: Images,
+    regions: Regions,
+    donors: Images,
+    donor_regions: Regions,
+    *,
+    paint: probes.Paint = "mean",
+    colour: tuple[int, int, int] | None = None,
+    seed: int = 0,
+) -> dict[str, Images]:
+    """Return the images that each intervention makes, by its name: fill, blur, swap.
+
+    Args:
+        images: The images.
+        regions: Where evidence is expected in each.
+        donors: One other image for each, which lends its irrelevant part.
+        donor_regions: Where evidence is expected in the donors.
+        paint: What the fill paints with.
+        colour: The mean colour; see `probes.fill`.
+        seed: Of the noise.
+
+    Raises:
+        RegionError: If a region does not fit.
+    """
+    return {
+        "fill": probes.fill(images, regions, paint, colour=colour, seed=seed),
+        "blur": probes.blur(images, regions),
+        "swap": probes.swap(images, regions, donors, donor_regions),
+    }
+
+
+def any_other(count: int, *, seed: int) -> NDArray[np.intp]:
+    """Return for each of several images another one, drawn at random whatever it shows.
+
+    Raises:
+        ProbeError: If there is no other.
+    """
+    if count < 2:  # noqa: PLR2004  # one to lend, one to take
+        raise ProbeError("a swap needs another image to lend its irrelevant part")
+    steps = np.random.default_rng([seed, 1]).integers(1, count, count)
+    return (np.arange(count) + steps) % count
 
 
 def choose_donors(

@@ -30,37 +30,12 @@ def test_wilson_covers_what_it_says() -> None:
         assert covered >= 0.93
 
 
-def test_the_bootstrap_covers_and_is_seeded() -> None:
-    rng = np.random.default_rng(2)
-    covered = []
-    for seed in range(300):
-        estimate = intervals.bootstrap_mean(rng.beta(2, 5, 60), seed=seed, resamples=400)
-        covered.append(estimate.low <= 2 / 7 <= estimate.high)
-
-    assert np.mean(covered) >= 0.9
-    again = [intervals.bootstrap_mean([0.1, 0.4, 0.9], seed=4) for _ in range(2)]
-    assert again[0] == again[1]
-
-
-def test_a_constant_has_an_interval_of_no_width() -> None:
-    estimate = intervals.bootstrap_mean([0.25] * 10, seed=0)
-
-    assert (0.25, 0.25, 0.25, 10) == (
-        estimate.value,
-        estimate.low,
-        estimate.high,
-        estimate.observations,
-    )
-
-
 @pytest.mark.parametrize(("successes", "observations"), [(0, 0), (-1, 5), (6, 5)])
 def test_impossible_counts_are_refused(successes, observations) -> None:
     with pytest.raises(ValueError, match="successes"):
         intervals.wilson(successes, observations)
 
 
-def test_no_values_and_no_level_are_refused() -> None:
-    with pytest.raises(ValueError, match="no values"):
-        intervals.bootstrap_mean([], seed=0)
+def test_no_level_is_refused() -> None:
     with pytest.raises(ValueError, match="level"):
         intervals.wilson(1, 2, level=1.0)

@@ -45,6 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RIGHTLY_HOME", str(tmp_path / "var"))
+    monkeypatch.setenv("COLUMNS", "120")
     return tmp_path
 
 
@@ -77,6 +78,10 @@ def test_from_images_to_two_versions_compared(folder: Path, home: Path) -> None:
     assert 0 <= card["focus"]["relevance_mass"]["value"] <= 1
     assert card["per_group"].keys() == {"even", "odd"}
     assert "Activation Recall" in table
+    assert {"value", "low", "high"} < card["random_cue"].keys()
+    for words in ("random-cue accuracy", "reversed-cue accuracy", "shift, swap"):
+        assert words in table
+        assert words in (home / "page.html").read_text("utf-8")
     assert "lamp@2" in both
     page = (home / "page.html").read_text("utf-8")
     assert page.count("data:image/png;base64,") == 12

@@ -10,6 +10,7 @@ from audit.evaluation import resampling, sensitivity
 from audit.evaluation.calibration import calibration_error
 from audit.evaluation.scorecards import LabelledSet
 from audit.evaluation.scoring import evaluate
+from audit.reliance import probes, probing
 from audit.reliance.probing import Predictor
 
 COUNT, SIDE = 60, 16
@@ -63,6 +64,7 @@ def test_a_classifier_of_the_region_is_right_for_the_right_reason() -> None:
     assert card.accuracy.value == 1
     assert card.worst_group.value == 1
     assert card.masked.value == 1
+    assert card.random_cue.value == card.reversed_cue.value == 1
     assert all(each.flip_rate.value == 0 for each in card.reliance)
     assert card.focus.activation_recall.value == 1
     assert card.focus.relevance_mass.value == 1
@@ -78,10 +80,118 @@ def test_a_classifier_of_the_surroundings_is_found_out() -> None:
     assert card.worst_group.value == 0
     assert card.masked.value == pytest.approx(0.5)
     swap = next(each for each in card.reliance if each.intervention == "swap")
-    assert swap.directed_flip_rate.value == 1
+    assert swap.directed_flip_rate.value > 0.7  # 5 of 6 donors have their label's surroundings
+    assert 0.35 < card.random_cue.value < 0.65
+    assert card.reversed_cue.value < 0.3
     assert card.focus.relevance_mass.value == 0
     undilated = next(each for each in card.sensitivities if each.definition == "robust-mlx")
     assert undilated.value.value < 0
+
+
+def test_flips_and_cues_agree_with_a_loop_over_right_answers() -> None:
+    """The surroundings tell the label in 5 of 6: labels and predictions are not the same here."""
+    plain = rows(subjects=tuple(f"p{each // 2}" for each in range(COUNT)))
+    card = evaluate(WRONG, plain, model="wrong", seed=3)
+    donors = probing.choose_donors(plain.labels, plain.labels, own=True, seed=3)
+    others = probing.any_other(COUNT, seed=3)
+    flips, followed, contrary, mixed = [], [], [], []
+    for row, label in enumerate(plain.labels):
+        was = int(WRONG(plain.images[row : row + 1]).argmax())
+        answers = []
+        for lender in (donors[row], others[row]):
+            changed = plain.images[lender].copy()
+            changed[4:12, 4:12] = plain.images[row, 4:12, 4:12]
+            answers.append(int(WRONG(changed[None]).argmax()))
+        contrary.append(answers[0] == label)
+        mixed.append(answers[1] == label)
+        if was == label:
+            flips.append(answers[0] != was)
+            followed.append(answers[0] == plain.labels[donors[row]] != label)
+    swap = next(each for each in card.reliance if each.intervention == "swap")
+
+    assert 50 == len(flips)
+    assert (np.mean(flips), 50) == (swap.flip_rate.value, swap.flip_rate.observations)
+    assert np.mean(followed) == swap.directed_flip_rate.value < 1
+    assert np.mean(contrary) == card.reversed_cue.value
+    assert np.mean(mixed) == card.random_cue.value
+
+
+def test_a_wrong_answer_that_changes_is_no_flip() -> None:
+    """It says "dark" in bright surroundings: right on no row of this set, and moved by each."""
+
+    def contrary(images: np.ndarray) -> np.ndarray:
+        return WRONG(images)[:, ::-1]
+
+    agreeing = np.arange(COUNT) % 12 < 10
+    plain = rows()
+    few = LabelledSet(
+        "agreeing",
+        plain.images[agreeing],
+        plain.labels[agreeing],
+        plain.classes,
+        plain.regions[agreeing],
+    )
+    card = evaluate(contrary, few, model="contrary")
+    swap = next(each for each in card.reliance if each.intervention == "swap")
+
+    assert card.accuracy.value == 0
+    assert swap.flip_rate is None
+    assert swap.directed_flip_rate is None
+    assert swap.probability_shift.value > 0.5
+    assert card.reversed_cue.value == 1
+
+
+def test_every_interval_draws_whole_subjects() -> None:
+    """Against rows that are really repeated as often as their subject was drawn."""
+    people = tuple(f"p{each // 6}" for each in range(COUNT))
+    plain = rows(subjects=people)
+    card = evaluate(WRONG, plain, model="m", seed=2)
+    donors = probing.choose_donors(plain.labels, plain.labels, own=True, seed=2)
+    before = WRONG(plain.images)
+    after = WRONG(probes.swap(plain.images, plain.regions, plain.images[donors],
+                              plain.regions[donors]))  # fmt: skip
+    noisy = WRONG(
+        sensitivity.noised(
+            plain.images, plain.regions, sensitivity.DEFINITIONS[1], core=False, seed=2
+        )
+    )
+    decided, now = before.argmax(axis=1), after.argmax(axis=1)
+    right = decided == plain.labels
+    every = np.arange(COUNT)
+    swap = next(each for each in card.reliance if each.intervention == "swap")
+    drawn = resampling.weights(COUNT, people, seed=2)
+    for found, values, among in (
+        (swap.flip_rate, decided != now, right),
+        (swap.directed_flip_rate, now == plain.labels[donors], right),
+        (swap.probability_shift, before[every, decided] - after[every, decided], every >= 0),
+        (card.reversed_cue, now == plain.labels, every >= 0),
+        (card.sensitivities[1].core_accuracy, noisy.argmax(axis=1) == plain.labels, every >= 0),
+    ):
+        means = []
+        for times in drawn:
+            repeated = np.repeat(every, times)
+            means.append(values[repeated[among[repeated]]].mean())
+
+        assert np.quantile(means, [0.025, 0.975]) == pytest.approx([found.low, found.high])
+        assert found.low < found.value < found.high
+
+
+def test_one_class_alone_has_no_reversed_cue_and_one_row_no_swap() -> None:
+    plain = rows()
+    bright = plain.labels == 1
+    one_class = LabelledSet(
+        "bright", plain.images[bright], plain.labels[bright], plain.classes, plain.regions[bright]
+    )
+    card = evaluate(WRONG, one_class, model="m")
+    one = LabelledSet("one", plain.images[:1], plain.labels[:1], plain.classes, plain.regions[:1])
+    alone = evaluate(RIGHT, one, model="m")
+
+    assert card.reversed_cue is None
+    assert card.random_cue is not None
+    assert {each.directed_flip_rate for each in card.reliance} == {None}
+    assert alone.masked.value == 1
+    assert alone.random_cue is None
+    assert alone.reliance == ()
 
 
 def test_without_regions_only_answers_are_scored() -> None:
@@ -89,6 +199,7 @@ def test_without_regions_only_answers_are_scored() -> None:
 
     assert card.focus is None
     assert card.masked is None
+    assert card.random_cue is None
     assert card.reliance == ()
     assert card.worst_group is None
     assert card.to_json()["accuracy"]["value"] == 1

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audit.errors import ProbeError
-from audit.reliance.effects import Effect, effects, summarise
-from audit.reliance.probing import choose_donors, probe
+from audit.reliance.effects import effects
+from audit.reliance.probing import any_other, choose_donors, probe
 
 SIZE = 16
 REGION = np.zeros((SIZE, SIZE), bool)
@@ -51,15 +51,13 @@ def test_a_classifier_of_the_object_does_not_move() -> None:
 
 def test_a_classifier_of_the_corner_follows_every_swap() -> None:
     probed = probe(reads_the_corner, *scenes())
-    fill, blur, swap = (summarise(each, seed=0) for each in probed.effects)
+    fill, blur, swap = probed.effects
 
-    assert swap.flip_rate.value == 1.0
-    assert swap.directed_flip_rate is not None
-    assert swap.directed_flip_rate.value == 1.0
-    assert swap.probability_shift.value == pytest.approx(0.8)
-    assert fill.flip_rate.value == pytest.approx(0.5)  # without the cue it says "dark"
-    assert fill.directed_flip_rate is None
-    assert ("fill", "blur", "swap") == (fill.intervention, blur.intervention, swap.intervention)
+    assert all(each.flip and each.directed_flip for each in swap)
+    assert [0.8] * 40 == pytest.approx([each.probability_shift for each in swap])
+    assert 20 == sum(each.flip for each in fill)  # without the cue it says "dark"
+    assert {None} == {each.directed_flip for each in fill}
+    assert ["fill", "blur", "swap"] == [each[0].intervention for each in (fill, blur, swap)]
 
 
 def test_a_pool_lends_what_its_images_suggest() -> None:
@@ -98,9 +96,20 @@ def test_donors_are_others_and_of_another_class_where_there_is_one(decided, own,
             assert labels[donor] != labels[image]
 
 
+def test_any_other_is_every_other_one_about_as_often() -> None:
+    drawn = np.array([any_other(4, seed=seed) for seed in range(900)])
+    for image in range(4):
+        counts = np.bincount(drawn[:, image], minlength=4)
+
+        assert counts[image] == 0
+        assert all(240 < counts[other] < 360 for other in range(4) if other != image)
+
+
 def test_nobody_to_lend_is_refused() -> None:
     with pytest.raises(ProbeError, match="another image"):
         probe(reads_the_object, *scenes(1))
+    with pytest.raises(ProbeError, match="another image"):
+        any_other(1, seed=0)
     with pytest.raises(ProbeError, match="pool"):
         probe(reads_the_object, *scenes(4), pool=scenes(4)[0])
 
@@ -121,15 +130,6 @@ def test_effects_agree_with_a_loop(pairs, targets) -> None:
         assert (None if target in (None, was) else now == target) == effect.directed_flip
 
 
-def test_a_summary_over_several_interventions_says_any() -> None:
-    seen = [Effect("fill", True, None, 0.5), Effect("swap", False, False, 0.1)]
-    summary = summarise(seen, seed=0)
-
-    assert summary.intervention == "any"
-    assert summary.flip_rate.value == 0.5
-    assert summary.probability_shift.value == pytest.approx(0.3)
-
-
 @pytest.mark.parametrize(
     ("before", "after", "implied"),
     [
@@ -143,8 +143,3 @@ def test_a_summary_over_several_interventions_says_any() -> None:
 def test_answers_that_cannot_be_compared_are_refused(before, after, implied) -> None:
     with pytest.raises(ProbeError):
         effects("fill", before, after, implied)
-
-
-def test_nothing_to_summarise_is_refused() -> None:
-    with pytest.raises(ProbeError):
-        summarise([], seed=0)
