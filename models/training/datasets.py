@@ -42,7 +42,7 @@ class Entry:
         split: "train", "val", "test" or "".
         subject: Whom the image shows.
         group: Subpopulation.
-        source: Where the image comes from: a note for people, which stays in the manifest.
+        source: Where the image comes from: a note for people, which goes no further than here.
     """
 
     name: str

@@ -116,7 +116,7 @@ def read_croissant(description: Path, columns: Mapping[str, str]) -> list[Entry]
     Args:
         description: The JSON-LD file; the record set's CSV file is found through it.
         columns: Our column name → Croissant field name, at least for "path" and "label"; also
-            "region", "irrelevant", "split", "subject", "group".
+            "region", "irrelevant", "split", "subject", "group", "source".
 
     Raises:
         DatasetError: If a field or file is missing.
@@ -192,6 +192,7 @@ def _croissant_rows(description: Path, columns: Mapping[str, tuple[str, str]]) -
                     split=value.get("split", ""),
                     subject=value.get("subject", ""),
                     group=value.get("group", ""),
+                    source=value.get("source", ""),
                 )
             )
     if not entries:

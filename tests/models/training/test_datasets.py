@@ -417,9 +417,11 @@ COLUMNS = {"path": "rows/file", "label": "rows/kind"}
 
 def test_croissant_fields_may_be_called_by_their_identity(tmp_path: Path) -> None:
     (tmp_path / "c.json").write_text(json.dumps(croissant(tmp_path)))
-    [entry] = imports.read_croissant(tmp_path / "c.json", COLUMNS | {"split": "rows/part"})
+    wanted = COLUMNS | {"split": "rows/part", "source": "rows/part"}
+    [entry] = imports.read_croissant(tmp_path / "c.json", wanted)
 
     assert (entry.label, entry.split, entry.path.name) == ("cat", "val", "1.png")
+    assert entry.source == "val"
 
 
 @pytest.mark.parametrize(
