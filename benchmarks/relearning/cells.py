@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -10,14 +11,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from models.architectures import Classifier
 from models.errors import ModelsError
+from models.explainers.input_gradients import input_gradients
+from models.modes import evaluation_mode
 from models.training import groups
+from models.training.balance import balance
+from models.training.batches import batch_of
 from models.training.distillation import TEA
+from models.training.e2kd import E2KD
 from models.training.image_sets import ImageSet
 from models.training.methods import objective
-from models.training.objectives import ERM, Objective
+from models.training.objectives import ERM, Objective, fit_mask
 from models.training.optimizers import TrainingConfig
 from models.training.scores import answers, worst
 from models.training.tasks import Task
@@ -26,6 +33,7 @@ from relearning.methods import METHODS, Method
 from relearning.tasks import Plan, classifier
 
 _PACKAGES = ("torch", "numpy")
+_EXPLAINED = 512  # test rows whose input gradients are looked at
 
 
 def path_of(folder: Path, task: str, method: str, seed: int) -> Path:
@@ -57,7 +65,8 @@ def run(plan: Plan, name: str, method: str, seed: int, data: Path) -> dict[str, 
             "options": dict(chosen.options),
             "masks": chosen.masks.__name__,
             "refines": chosen.refines,
-            "config": asdict(_config(plan, chosen, seed)),
+            "balanced": chosen.balanced,
+            "config": asdict(_config(plan, chosen, seed)) | {"weight_decay": chosen.decay},
             "rows": len(task.training),
             "selection": "the last epoch: no validation row was looked at",
         },
@@ -72,11 +81,12 @@ def run(plan: Plan, name: str, method: str, seed: int, data: Path) -> dict[str, 
     seconds = perf_counter() - begun
     cell["seconds"] = round(seconds, 2)
     cell["seconds_per_step"] = seconds / steps
+    cell["found"] = _found(made)
     cell["tests"] = {test: _judged(network, rows) for test, rows in task.tests.items()}
-    cell["flip_rate"] = _flips(network, task)
+    cell |= _reliance(network, task)
     if {"sticker", "plain"} <= task.tests.keys():
         cell["sticker_effect"] = _sticker_effect(network, task)
-    if isinstance(made, TEA):
+    if isinstance(made, TEA | E2KD):
         cell["teacher"] = {test: _judged(made.teacher, rows) for test, rows in task.tests.items()}
         cell["agreement"] = _agreement(network, made.teacher, task.training)
     return cell
@@ -100,7 +110,10 @@ def save(path: Path, cell: dict[str, Any]) -> None:
 
 def _config(plan: Plan, method: Method, seed: int) -> TrainingConfig:
     rate = plan.config.learning_rate * method.rate
-    return replace(plan.config, seed=seed, weight_decay=method.decay, learning_rate=rate)
+    config = replace(plan.config, seed=seed, learning_rate=rate)
+    if isinstance(method.decay, float):
+        return replace(config, weight_decay=method.decay)
+    return config
 
 
 def _trained(
@@ -111,6 +124,10 @@ def _trained(
     rows = task.ceiling if method.rows == "ceiling" else method.masks(task.training, seed)
     steps = config.epochs * -(-len(rows) // config.batch_size)
     network = classifier(plan, task, seed)
+    if isinstance(method.decay, tuple):
+        decay = _decay(plan, task, method.decay, seed)
+        config = replace(config, weight_decay=decay)
+        steps *= 1 + len(method.decay)
     if method.objective == "jtt":
         first = max(1, config.epochs // 10)
         network, _ = groups.just_train_twice(
@@ -124,20 +141,46 @@ def _trained(
     if method.refines:
         train(network, ERM(), rows, task.validation, config)
         steps *= 2
-    if method.objective == "tea":
-        made: Objective = _teacher(plan, task, seed)
+    if method.objective in _TAUGHT:
+        made = _TAUGHT[method.objective](_teacher(plan, task, seed))
     else:
         made = objective(method.objective, method.options)
+    if method.balanced:
+        made = balance(made, network, rows, config)
+        steps += steps // config.epochs
     train(network, made, rows, task.validation, config)
     return network, steps, made
 
 
-def _teacher(plan: Plan, task: Task, seed: int) -> Objective:
-    """Return TEA with a teacher trained on the rows without the cue, seeing the same images."""
+_TAUGHT: Mapping[str, Callable[[Classifier], Objective]] = {"tea": TEA, "e2kd": E2KD}
+
+
+def _decay(plan: Plan, task: Task, tried: tuple[float, ...], seed: int) -> float:
+    """Return the weight decay that does best on a tenth of the training rows."""
+    order = np.random.default_rng([seed, 11]).permutation(len(task.training))
+    held = len(order) // 10
+    kept, judge = (task.training.take(np.sort(each)) for each in (order[held:], order[:held]))
+    scores = {}
+    for decay in tried:
+        network = classifier(plan, task, seed)
+        config = replace(plan.config, seed=seed, weight_decay=decay)
+        train(network, ERM(), kept, judge, config)
+        scores[decay] = float(answers(network, judge).correct.mean())
+    return max(tried, key=lambda each: (scores[each], each))
+
+
+def _teacher(plan: Plan, task: Task, seed: int) -> Classifier:
+    """Return a teacher trained on the rows without the cue; it sees the student's images."""
     teacher = classifier(plan, task, seed + 1000)
     config = replace(plan.config, seed=seed)
     train(teacher, ERM(), task.ceiling, task.validation, config)
-    return TEA(teacher)
+    return teacher
+
+
+def _found(made: Objective) -> dict[str, float]:
+    """Return what was found rather than given: the objective's weight as it trained."""
+    weight = getattr(made, "weight", None)
+    return {} if weight is None else {"weight": float(weight)}
 
 
 def _judged(network: Classifier, rows: ImageSet) -> dict[str, float]:
@@ -150,16 +193,45 @@ def _judged(network: Classifier, rows: ImageSet) -> dict[str, float]:
     }
 
 
-def _flips(network: Classifier, task: Task) -> float | None:
-    """Return how often the answer, right with the cue, changes with a cue drawn at random."""
-    with_cue = task.tests.get("correlated")
-    changed = task.tests.get("random")
-    if with_cue is None or changed is None or len(with_cue) != len(changed):
+def _reliance(network: Classifier, task: Task) -> dict[str, float | None]:
+    """Return how the answers follow the cue, and how the input gradients do.
+
+    "flip_rate" is how often an answer that is right with the cue changes with one drawn at random,
+    "probability_shift" how much of the answer's probability goes with it, and "gradient_ratio"
+    the share of the input gradient that lies on the cue over the share of pixels that do.
+    """
+    with_cue, changed = task.tests.get("correlated"), task.tests.get("random")
+    found: dict[str, float | None] = {"flip_rate": None, "probability_shift": None}
+    if with_cue is not None and changed is not None and len(with_cue) == len(changed):
+        before, after = answers(network, with_cue), answers(network, changed)
+        own = before.logits.argmax(axis=1)
+        if before.correct.any():
+            flipped = own != after.logits.argmax(axis=1)
+            found["flip_rate"] = round(float(np.mean(flipped[before.correct])), 4)
+        at = np.arange(len(own))
+        fall = _likely(before.logits)[at, own] - _likely(after.logits)[at, own]
+        found["probability_shift"] = round(float(fall.mean()), 4)
+    return {**found, "gradient_ratio": None if with_cue is None else _ratio(network, with_cue)}
+
+
+def _ratio(network: Classifier, rows: ImageSet) -> float | None:
+    """Return the share of the input gradient on the cue over its share of the pixels."""
+    batch = batch_of(rows, np.arange(min(len(rows), _EXPLAINED)))
+    if not bool(batch.irrelevant.any()):
         return None
-    before, after = answers(network, with_cue), answers(network, changed)
-    right = before.correct
-    flipped = before.logits.argmax(axis=1) != after.logits.argmax(axis=1)
-    return round(float(np.mean(flipped[right])), 4) if right.any() else None
+    with evaluation_mode(network):
+        slope = input_gradients(network, batch.images, batch.labels).attribution.abs().sum(1)
+    cue = fit_mask(batch.irrelevant, (slope.shape[1], slope.shape[2]))
+    total = slope.sum((1, 2))
+    told = total > 0
+    shares = ((slope * cue).sum((1, 2)) / total.clamp_min(1e-30))[told]
+    area = cue.mean((1, 2))[told]
+    return round(float(shares.mean() / area.mean()), 4) if bool(told.any()) else None
+
+
+def _likely(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    likely: NDArray[np.float32] = torch.from_numpy(logits).softmax(1).numpy()
+    return likely
 
 
 def _sticker_effect(network: Classifier, task: Task) -> float:

@@ -19,6 +19,8 @@ class Row:
         tests: Accuracy per test set: mean and half width of the interval, None for one seed.
         worst: Worst class or group on the judged set, likewise.
         flips: Mean flip rate, None where it is not defined.
+        shift: Mean fall of the answer's probability when the cue changes, likewise.
+        gradient: Mean share of the input gradient on the cue over its area, None without a cue.
         share: Judged accuracy over that of the model trained without the cue.
         seconds: Mean of a whole training.
         cost: Seconds per step relative to ERM's.
@@ -32,6 +34,8 @@ class Row:
     tests: Mapping[str, tuple[float, float | None]]
     worst: tuple[float, float | None]
     flips: float | None
+    shift: float | None
+    gradient: float | None
     share: float | None
     seconds: float
     cost: float | None
@@ -57,7 +61,8 @@ def lines(
     effects = any(row.effect is not None for row in table)
     tests = list(dict.fromkeys(test for row in table for test in row.tests))
     head = f"{'':34}{''.join(f'{each:>15}' for each in tests)}"
-    head += f"{'worst':>15}{'flips':>8}{'of ceiling':>12}{'seconds':>9}{'x step':>8}{'seeds':>6}"
+    head += f"{'worst':>15}{'flips':>8}{'shift':>8}{'gradient':>10}{'of ceiling':>12}"
+    head += f"{'seconds':>9}{'x step':>8}{'seeds':>6}"
     head += f"{'sticker':>9}" if effects else ""
     head += "  published" if published else ""
     made = ["", f"{title}  (worst and share of the ceiling: on {judged!r})", head]
@@ -68,6 +73,7 @@ def lines(
         cells = "".join(f"{_shown(row.tests.get(each)):>15}" for each in tests)
         made.append(
             f"{row.method:34}{cells}{_shown(row.worst):>15}{_percent(row.flips):>8}"
+            f"{_percent(row.shift):>8}{'-' if row.gradient is None else f'{row.gradient:.2f}':>10}"
             f"{_percent(row.share):>12}{row.seconds:>9.1f}"
             f"{'' if row.cost is None else f'{row.cost:.2f}':>8}{row.seeds:>6}"
             f"{f'{_percent(row.effect):>9}' if effects else ''}"
@@ -84,7 +90,17 @@ def _row(
     done = [cell for cell in own if "refused" not in cell]
     if not done:
         return Row(
-            name, len(own), {}, (0.0, None), None, None, 0.0, None, refused=own[0]["refused"]
+            name,
+            len(own),
+            {},
+            (0.0, None),
+            None,
+            None,
+            None,
+            None,
+            0.0,
+            None,
+            refused=own[0]["refused"],
         )
     worst = "worst_group" if own[0]["task"].startswith("D-") else "worst_class"
     accuracy = _accuracy(done, judged)
@@ -98,6 +114,8 @@ def _row(
         },
         worst=_interval([cell["tests"][judged][worst] for cell in done]),
         flips=_mean(done, "flip_rate"),
+        shift=_mean(done, "probability_shift"),
+        gradient=_mean(done, "gradient_ratio"),
         share=accuracy / ceiling if accuracy is not None and ceiling else None,
         seconds=mean(cell["seconds"] for cell in done),
         cost=own_step / step if own_step and step else None,

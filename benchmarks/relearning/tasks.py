@@ -10,7 +10,7 @@ import torch
 from models import architectures, imagenet
 from models.architectures import Classifier
 from models.training import datasets, digits, generators, networks, toys
-from models.training.image_sets import ImageSet
+from models.training.image_sets import ImageSet, split
 from models.training.optimizers import TrainingConfig
 from models.training.planting import Planting, plant
 from models.training.tasks import Task
@@ -93,32 +93,37 @@ def _iris(_plan: Plan, _data: Path, seed: int) -> Task:
 def _stickers(plan: Plan, data: Path, seed: int) -> Task:
     """ISIC 2017 as it is: stickers beside nevi only; groups are class × sticker.
 
-    In "plain" and "sticker" the lesions of the test rows without a sticker stand in the
-    surroundings of plain nevi, and of nevi with a sticker: only the surroundings differ.
+    In "random" every test lesion stands in the surroundings of another image. In "plain" and
+    "sticker" those without a sticker stand in the surroundings of plain nevi, and of nevi with a
+    sticker: only the surroundings differ. The ceiling has learnt from surroundings of others,
+    which tell nothing of the lesion.
     """
     sets = _real(plan, data / "isic2017", seed)
     parts = {name: _by_class(rows) for name, rows in sets.items()}
     test = parts["test"]
+    bare = [name.endswith("no_sticker") for name in test.group_names]
+    plain = test.take(np.flatnonzero(np.asarray(bare)[test.subpopulations]))
     tests = {
         "correlated": test,
-        "random": _swapped(test),
-        "plain": _surrounded(test, "nevus, no_sticker"),
-        "sticker": _surrounded(test, "nevus, sticker"),
+        "random": _surrounded(test, test, seed=0),
+        "plain": _surrounded(plain, _only(test, "nevus, no_sticker"), seed=1),
+        "sticker": _surrounded(plain, _only(test, "nevus, sticker"), seed=1),
     }
-    return Task("D-isic", parts["train"], parts["val"], tests, _filled(parts["train"]))
+    ceiling = _surrounded(parts["train"], parts["train"], seed=seed)
+    return Task("D-isic", parts["train"], parts["val"], tests, ceiling)
 
 
-def _planted(
-    name: str, narrow: Callable[[ImageSet], ImageSet] = lambda rows: rows
-) -> Callable[[Plan, Path, int], Task]:
+Reader = Callable[[Plan, Path, int], dict[str, ImageSet]]
+
+
+def _planted(name: str, read: Reader) -> Callable[[Plan, Path, int], Task]:
     """Return the maker of a real set with a disc that tells the label in training only.
 
     Its colour is the label's on 19 rows of 20, and anyone's on the twentieth.
     """
 
     def make(plan: Plan, data: Path, seed: int) -> Task:
-        whole = _real(plan, data / name, seed)
-        sets = {split: narrow(rows) for split, rows in whole.items()}
+        sets = read(plan, data / name, seed)
         cue = Planting("marker", size=0.25, rate=0.95, seed=seed)
         tests = {
             kind: plant(sets["test"], replace(cue, told=told, seed=seed + 1))
@@ -137,28 +142,28 @@ def _planted(
     return make
 
 
-def _real(plan: Plan, folder: Path, seed: int) -> dict[str, ImageSet]:
-    """Read a real set at the plan's size, with so many training rows as it says."""
+def _real(plan: Plan, folder: Path, _seed: int) -> dict[str, ImageSet]:
+    """Read a real set at the plan's size in the splits that it names."""
     size = Preprocessing(plan.side, plan.side, (0.5,) * 3, (0.5,) * 3)  # only the size counts
-    sets = datasets.load_splits(datasets.read_folder(folder), size)
-    training = sets["train"]
-    if 0 < plan.rows < len(training):
-        kept = np.random.default_rng([seed, 7]).permutation(len(training))[: plan.rows]
-        sets["train"] = training.take(np.sort(kept))
-    return sets
+    return datasets.load_splits(datasets.read_folder(folder), size)
 
 
-def _bacteria(rows: ImageSet) -> ImageSet:
-    """Return the children's X-rays that are normal or show a bacterial pneumonia.
+def _children(plan: Plan, folder: Path, seed: int) -> dict[str, ImageSet]:
+    """Read the children's X-rays that are normal or show a bacterial pneumonia, divided anew.
 
     Age and source tell COVID-19 there, a shortcut of its own; viral pneumonia looks like either.
+    The test split that the set names is another distribution (a network that never saw a cue has
+    99 % on its validation split and 86 % there), and that would be measured along with the cue.
     """
+    size = Preprocessing(plan.side, plan.side, (0.5,) * 3, (0.5,) * 3)
+    rows = datasets.load(datasets.read_folder(folder), size)
     wanted = ("normal", "bacteria")
     kept = rows.take(
         np.flatnonzero(np.isin(rows.labels, [rows.classes.index(each) for each in wanted]))
     )
     ill = (kept.labels == rows.classes.index("bacteria")).astype(np.int64)
-    return replace(kept, labels=ill, classes=wanted, groups=None)
+    named = replace(kept, labels=ill, classes=wanted, groups=None)
+    return split(named, {"train": 0.7, "val": 0.1, "test": 0.2}, seed=seed)
 
 
 def _by_class(rows: ImageSet) -> ImageSet:
@@ -169,31 +174,30 @@ def _by_class(rows: ImageSet) -> ImageSet:
     return replace(rows, groups=groups, group_names=names)
 
 
-def _filled(rows: ImageSet) -> ImageSet:
-    """Paint what is irrelevant in the set's mean colour."""
-    mean = rows.images.reshape(-1, 3).mean(axis=0).round().astype(np.uint8)
-    irrelevant = rows.masks(np.arange(len(rows)))[1]
-    return replace(rows, images=np.where(irrelevant[..., None], mean, rows.images))
+def _only(rows: ImageSet, group: str) -> ImageSet:
+    """Return the rows of a group."""
+    return rows.take(np.flatnonzero(rows.subpopulations == rows.group_names.index(group)))
 
 
-def _swapped(rows: ImageSet) -> ImageSet:
-    """Give each image the surroundings of another one."""
-    irrelevant = rows.masks(np.arange(len(rows)))[1]
-    order = np.random.default_rng(0).permutation(len(rows))
-    other = rows.images[order]
-    return replace(rows, images=np.where(irrelevant[..., None], other, rows.images))
+def _surrounded(rows: ImageSet, donors: ImageSet, *, seed: int) -> ImageSet:
+    """Give each row the surroundings of a donor drawn at random, never its own.
 
-
-def _surrounded(rows: ImageSet, donors: str) -> ImageSet:
-    """Return the lesions without a sticker in the surroundings of a group's test rows."""
-    group = rows.group_names.index(donors)
-    giving = np.flatnonzero(rows.subpopulations == group)
-    bare = [name.endswith("no_sticker") for name in rows.group_names]
-    taking = rows.take(np.flatnonzero(np.asarray(bare)[rows.subpopulations]))
-    draw = np.random.default_rng(1)
-    others = rows.images[draw.choice(giving, len(taking))]
-    irrelevant = taking.masks(np.arange(len(taking)))[1]
-    return replace(taking, images=np.where(irrelevant[..., None], others, taking.images))
+    Where the donor's own lesion would show, its surroundings' mean colour does. Groups become
+    class × the donor's sticker: what the image now shows.
+    """
+    draw = np.random.default_rng([seed, 12])
+    chosen = draw.integers(0, len(donors), len(rows))
+    for row in np.flatnonzero([bool(np.array_equal(rows.images[each], donors.images[given]))
+                               for each, given in enumerate(chosen)]):  # fmt: skip
+        chosen[row] = (chosen[row] + 1) % len(donors)
+    theirs = donors.masks(chosen)[1]
+    bare = donors.images[chosen].copy()
+    for image, outside in zip(bare, theirs, strict=True):
+        image[~outside] = image[outside].mean(axis=0).round() if outside.any() else 0
+    own = rows.masks(np.arange(len(rows)))[1]
+    kinds = len(rows.group_names) // len(rows.classes)
+    groups = rows.labels * kinds + donors.subpopulations[chosen] % kinds
+    return replace(rows, images=np.where(own[..., None], bare, rows.images), groups=groups)
 
 
 def _grey(
@@ -213,10 +217,16 @@ _SMALL = TrainingConfig(
     criterion="last",
     device="cpu",
 )
-_REAL = replace(_SMALL, epochs=4, batch_size=32, learning_rate=1e-3)
+# Step size and length were chosen by the ceiling's accuracy on the validation split of seed 0.
+_REAL = replace(_SMALL, epochs=6, batch_size=16, learning_rate=3e-4, freeze_batchnorm=True)
 _REAL_METHODS = (
-    *_BASES, "RRR", "RRR, displaced masks", "Grad-CAM penalty",
-    "Counterexamples, flat", "Counterexamples, displaced masks", "eXBL",
+    "trained without the cue", "ERM", "ERM, tuned decay",
+    "RRR, balanced", "RRR, balanced, displaced masks", "Grad-CAM penalty, balanced",
+    "Counterexamples, flat", "Counterexamples, exchange", "Counterexamples, exchange alone",
+    "Counterexamples, exchange, displaced masks", "Counterexamples, other surroundings",
+    "Counterexamples, other surroundings alone",
+    "Counterexamples, other surroundings, displaced masks",
+    "eXBL",
 )  # fmt: skip
 
 TASKS: dict[str, Plan] = {
@@ -241,11 +251,11 @@ TASKS: dict[str, Plan] = {
                replace(_SMALL, epochs=30, learning_rate=1e-3), "corners", _colours),
     "D6": Plan("iris beside breast cancer, iris forbidden", 0, 0, "table",
                replace(_SMALL, epochs=200, batch_size=67, learning_rate=1e-3), "clean", _iris),
-    "D-isic": Plan("ISIC 2017 as it is, pretrained", 0, 0, "pretrained", _REAL, "random",
-                   _stickers, _REAL_METHODS),
+    "D-isic": Plan("ISIC 2017 as it is, pretrained", 0, 0, "pretrained",
+                   replace(_REAL, learning_rate=1e-4), "random", _stickers, _REAL_METHODS),
     "D-cxr": Plan("chest X-rays with a planted disc, pretrained", 0, 0, "pretrained", _REAL,
-                  "random", _planted("cxr", _bacteria), _REAL_METHODS),
+                  "random", _planted("cxr", _children), _REAL_METHODS),
     "D-objects": Plan("objects with a planted disc, pretrained", 0, 0, "pretrained",
-                      replace(_REAL, epochs=3), "random", _planted("objects"), _REAL_METHODS,
-                      side=160),
+                      replace(_REAL, epochs=5), "random", _planted("objects", _real),
+                      _REAL_METHODS, side=128),
 }  # fmt: skip

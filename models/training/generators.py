@@ -162,7 +162,8 @@ def displaced(rows: ImageSet, *, seed: int = 0) -> ImageSet:
 
     A mark of h×w pixels moves to a place at least one pixel further in than any corner mark
     reaches (D1: top-left in 5..19, which meets no corner). One too large to move so far becomes
-    its complement, which is off the cue as well.
+    its complement, which is off the cue as well. What is relevant becomes the complement of the
+    moved mask, so that methods that reward evidence are displaced as well.
     """
     if rows.relevant is None and rows.irrelevant is None:
         return rows
@@ -183,7 +184,30 @@ def displaced(rows: ImageSet, *, seed: int = 0) -> ImageSet:
         column_at = int(draw.integers(wide + 1, width - 2 * wide))
         patch = mask[top:bottom, left:right]
         moved[row, row_at : row_at + high, column_at : column_at + wide] = patch
-    return replace(rows, irrelevant=moved & ~irrelevant)
+    return replace(rows, relevant=None, irrelevant=moved & ~irrelevant, annotated=rows.known)
+
+
+def shifted(rows: ImageSet, *, most: int = 3, seed: int = 0) -> ImageSet:
+    """Return the control whose irrelevant masks are off by 1 to `most` pixels down and across.
+
+    What is relevant becomes their complement. What leaves the image is lost.
+    """
+    if rows.relevant is None and rows.irrelevant is None:
+        return rows
+    draw = np.random.default_rng([seed, 8])
+    irrelevant = rows.masks(np.arange(len(rows)))[1]
+    steps = draw.integers(1, most + 1, (len(rows), 2)) * draw.choice((-1, 1), (len(rows), 2))
+    moved = np.zeros_like(irrelevant)
+    height, width = irrelevant.shape[1:]
+    for row, (down, across) in enumerate(steps):
+        moved[
+            row, max(down, 0) : height + min(down, 0), max(across, 0) : width + min(across, 0)
+        ] = irrelevant[
+            row,
+            max(-down, 0) : height + min(-down, 0),
+            max(-across, 0) : width + min(-across, 0),
+        ]
+    return replace(rows, relevant=None, irrelevant=moved, annotated=rows.known)
 
 
 def without_masks(rows: ImageSet) -> ImageSet:

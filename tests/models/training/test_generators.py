@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from models.errors import DatasetError
 from models.training import datasets, digits, generators, toys
@@ -110,6 +111,43 @@ def test_a_seed_fixes_a_task(source: GreySource) -> None:
 
     assert np.array_equal(one.training.images, same.training.images)
     assert not np.array_equal(one.training.images, other.training.images)
+
+
+def test_shifted_masks_are_off_by_one_to_three_pixels(source: GreySource) -> None:
+    rows = generators.corner_decoy(source, seed=0).training
+    moved = generators.shifted(rows, seed=1)
+
+    before, after = rows.masks(np.arange(len(rows)))[1], moved.masks(np.arange(len(rows)))[1]
+    for old, new in zip(before, after, strict=True):
+        places = np.argwhere(old)
+        fits = [
+            (down, across)
+            for down in range(-3, 4)
+            for across in range(-3, 4)
+            if down
+            and across
+            and np.array_equal(new, _moved(old, places + np.array([down, across])))
+        ]
+        assert fits
+    assert not any(np.array_equal(*pair) for pair in zip(before, after, strict=True))
+
+
+def _moved(mask: NDArray[np.bool_], places: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Mark the places that lie in the image, one by one."""
+    made = np.zeros_like(mask)
+    for row, column in places:
+        if 0 <= row < mask.shape[0] and 0 <= column < mask.shape[1]:
+            made[row, column] = True
+    return made
+
+
+def test_what_is_relevant_is_displaced_as_well(source: GreySource) -> None:
+    rows = generators.corner_decoy(source, seed=0).training
+    told = replace(rows, relevant=~rows.masks(np.arange(len(rows)))[1])
+
+    relevant, irrelevant = displaced(told).masks(np.arange(len(rows)))
+
+    assert np.array_equal(~irrelevant, relevant)
 
 
 def test_displaced_masks_keep_their_size_and_miss_the_cue(source: GreySource) -> None:

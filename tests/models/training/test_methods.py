@@ -309,12 +309,41 @@ def test_energy_is_one_minus_the_share_inside() -> None:
 
 def test_counterexamples_change_irrelevant_pixels_only() -> None:
     given = batch()
-    for fill in ("noise", "flat", "colour", "other"):
+    for fill in ("noise", "flat", "colour", "other", "exchange"):
         changed = Counterexamples(fill=fill).replaced(given, torch.Generator().manual_seed(0))
         same = (changed == given.images).all(1)
 
         assert same[~given.irrelevant].all()
         assert not same[given.irrelevant].all()
+
+
+def test_exchanged_counterexamples_show_the_mean_colour_under_another_mask() -> None:
+    given = batch()
+    generator = torch.Generator().manual_seed(3)
+    order = torch.randperm(len(given.images), generator=torch.Generator().manual_seed(3))
+
+    changed = Counterexamples(fill="exchange").replaced(given, generator)
+
+    for row, donor in enumerate(order.tolist()):
+        colour = given.images[donor][:, given.irrelevant[donor]].mean(1)
+        painted = changed[row][:, given.irrelevant[row]]
+        assert torch.allclose(colour[:, None].expand_as(painted), painted)
+
+
+def test_the_share_of_counterexamples_weighs_copies_against_images() -> None:
+    network, given = convolutional(), batch()
+    found = [Counterexamples(share=each).loss(network, given, MOMENT) for each in (None, 0.25, 1)]
+
+    alike, own, copied = (float(each.total.detach()) for each in found)
+    label, explanation = (float(found[0].terms[each]) for each in ("label", "explanation"))
+    assert (label + explanation) / 2 == pytest.approx(alike)
+    assert 0.75 * label + 0.25 * explanation == pytest.approx(own)
+    assert explanation == pytest.approx(copied)
+
+
+def test_a_share_of_nothing_is_refused() -> None:
+    with pytest.raises(TrainingError, match="0 < share"):
+        Counterexamples(share=0.0)
 
 
 def test_exbl_is_equations_4_to_9_read_as_loops() -> None:
