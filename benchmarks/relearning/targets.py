@@ -62,14 +62,15 @@ def _planted(rows: Mapping[str, Row]) -> tuple[str, list[str]]:
 def _stickers(rows: Mapping[str, Row]) -> tuple[str, list[str]]:
     erm = rows["ERM"]
     limit = HALVED * abs(erm.effect or 0)
-    # A network that always says the same is moved by nothing.
+    # A network that always says the same is moved by nothing, and has a worst group of zero.
     kept = [
         name
         for name in _candidates(rows)
         if abs(rows[name].effect or 0) <= limit
-        and rows[name].tests["correlated"][0] >= erm.tests["correlated"][0] - LOST
+        and rows[name].tests["random"][0] >= erm.tests["random"][0]
+        and rows[name].worst[0] >= erm.worst[0]
     ]
-    return "the stickers' effect at least halved, at most 2 points lost", kept
+    return "the stickers' effect at least halved, no worse in exchanged surroundings", kept
 
 
 def _candidates(rows: Mapping[str, Row]) -> list[str]:

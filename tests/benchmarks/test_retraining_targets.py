@@ -86,6 +86,20 @@ def test_a_control_keeps_no_promise(parts: SimpleNamespace) -> None:
     assert keepers == []
 
 
+def test_a_smaller_effect_is_not_bought_with_answers_in_exchanged_surroundings(
+    parts: SimpleNamespace,
+) -> None:
+    cells = [
+        cell("D-isic", "ERM", tests={"correlated": 0.7, "random": 0.5}, worst=0.1,
+             sticker_effect=0.3),
+        cell("D-isic", "RRR", tests={"correlated": 0.7, "random": 0.49}, worst=0.1,
+             sticker_effect=0.0),
+    ]  # fmt: skip
+    ((_, keepers),) = parts.judged({"D-isic": parts.tables.rows(cells, "random")})
+
+    assert keepers == []
+
+
 def test_a_network_that_always_says_the_same_keeps_no_promise(parts: SimpleNamespace) -> None:
     cells = [
         cell("D-isic", "ERM", tests={"correlated": 0.56, "random": 0.5}, worst=0.1,
