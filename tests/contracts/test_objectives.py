@@ -473,7 +473,10 @@ def test_an_unknown_objective_or_option_is_refused_with_what_exists() -> None:
         objective("magic")
     with pytest.raises(TrainingError, match="rrr has no option 'lambda'; it has weight, scalar"):
         objective("rrr", {"lambda": 1})
-    with pytest.raises(TrainingError, match="fill is 'gray', needed is one of noise, flat, other"):
+    with pytest.raises(
+        TrainingError,
+        match="fill is 'gray', needed is one of noise, flat, colour, other, exchange",
+    ):
         objective("counterexamples", {"fill": "gray"})
 
 
