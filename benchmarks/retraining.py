@@ -6,7 +6,7 @@ Every cell (method × task × seed) is a small file below benchmarks/results/ret
 recipe, versions and seconds; what is there is not computed again, so an interrupted run goes on
 where it stopped. `--quick` computes a smaller table in about two minutes and keeps nothing.
 Tasks: A-digits, A-fashion (D1: a square in the corner), B (D3: a flat half), C (D4: colour), D5,
-D6 (toys), D-isic, D-cxr, D-objects (real images, pretrained network). All of them take about five
+D6 (toys), D-isic, D-cxr, D-objects (real images, pretrained network). All of them take about seven
 hours of one core; tasks can run side by side in several processes. What is slow has one seed.
 
 The epoch is always the last one: no method selects on unbiased rows, or on any. The status is 1
