@@ -36,10 +36,10 @@ serve: $(STAMP) ## Serve the registry as it is, without the default model
 	$(BIN)/rightly serve
 
 demo: $(STAMP) ## Show the whole loop: shortcut, alarm, retraining, promotion under load
-	OMP_NUM_THREADS=1 $(BIN)/python -m services.demo
+	OMP_NUM_THREADS=1 $(BIN)/python -m services.showing.demo
 
 tour: $(STAMP) ## Serve a model whose alarm stands, to review, retrain and promote in the browser
-	OMP_NUM_THREADS=1 $(BIN)/python -m services.tour
+	OMP_NUM_THREADS=1 $(BIN)/python -m services.showing.tour
 
 check: $(DEV_STAMP) ## Format, lint, types and import contracts
 	$(BIN)/ruff format --check .

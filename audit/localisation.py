@@ -9,6 +9,7 @@ A heatmap of zeros is a legitimate answer (nothing speaks for the target); its r
 mass and IoU are 0, its entropy is 1, it points nowhere, and `Localisation.silent` says so.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -250,3 +251,12 @@ def _entropy(heat: NDArray[np.float64]) -> float:
         return 1.0
     shares = heat[heat > 0.0] / total
     return min(1.0, max(0.0, float(-(shares * np.log(shares)).sum() / np.log(heat.size))))
+
+
+def measures_of(found: Localisation) -> Mapping[str, float]:
+    """Return what is recorded of a localisation, by name."""
+    return {
+        "activation_recall": found.activation_recall,
+        "relevance_mass": found.relevance_mass,
+        "chance": found.area,
+    }

@@ -111,7 +111,7 @@ def _run(chosen: Settings, name: str, command: list[str]) -> None:
     log = chosen.home / f"{name}.log"
     with log.open("wb") as sink:
         done = subprocess.run(
-            [sys.executable, "-m", "services.cli", *command],
+            [sys.executable, "-m", "services.commands.cli", *command],
             env=_environment(chosen), cwd=_ROOT, stdout=sink, stderr=sink, check=False,
         )  # fmt: skip
     if done.returncode:
@@ -205,7 +205,7 @@ def _served(chosen: Settings) -> Iterator[httpx.Client]:
     """Run `rightly serve`: gateway, auditor and runner."""
     with (chosen.home / "serve.log").open("wb") as sink:
         process = subprocess.Popen(
-            [sys.executable, "-m", "services.cli", "serve"],
+            [sys.executable, "-m", "services.commands.cli", "serve"],
             env=_environment(chosen), cwd=_ROOT, stdout=sink, stderr=sink,
         )  # fmt: skip
     url = f"http://{chosen.host}:{chosen.port}"

@@ -20,6 +20,8 @@ from datetime import timedelta
 from pathlib import Path
 from time import perf_counter, process_time
 
+from services import secret
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import httpx
@@ -31,9 +33,10 @@ from audit.journal.lines import Place
 from audit.store import connections
 from audit.store.ledger import Ledger
 from models.registry import Registry
-from services import clock, recording, rest, wiring
+from services import clock, wiring
 from services.identifiers import identifier
 from services.settings import Settings
+from services.web import rest
 from tests import entries, graphs
 
 DAYS = 60
@@ -71,7 +74,7 @@ def main() -> None:
 
 
 def _fill(chosen: Settings, answers: int) -> None:
-    ledger = Ledger(connections.open_writer(chosen.store), recording.secret_key(chosen.chain_key))
+    ledger = Ledger(connections.open_writer(chosen.store), secret.secret_key(chosen.chain_key))
     ledger.prepare(now=clock.now())
     offset, chunk = 0, []
     for record in _records(answers):

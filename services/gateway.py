@@ -11,11 +11,12 @@ import bentoml
 from _bentoml_sdk import Service
 from starlette.responses import Response
 
-from services import clock, native, rest, settings, wiring
+from services import clock, settings, wiring
 from services.access.door import Door
 from services.console import errors
-from services.guard import Bounds, Guard
-from services.schemas import Answer
+from services.contract.predictions import Answer
+from services.web import native, rest
+from services.web.guard import Bounds, Guard
 
 SETTINGS = settings.load()
 REST = rest.create()

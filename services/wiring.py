@@ -11,26 +11,27 @@ from audit.errors import JournalUnavailableError
 from models.registry import Registry
 from models.rollout import Rollout
 from models.runtime import Session
-from services import clock, recording, settings, telemetry
+from services import clock, secret, settings, telemetry
 from services.access import opening
-from services.answering import Answerer, Question
-from services.attached import Templates
-from services.champions import Champions
-from services.decoding import Limits
+from services.answering.answerer import Answerer, Question
+from services.answering.champions import Champions
+from services.answering.pool import Pool
+from services.answering.templates import Templates
+from services.answering.trials import Trials
+from services.contract.predictions import Answer
 from services.identifiers import identifier
-from services.images import ImageFolder
-from services.moves import Mover
-from services.pool import Pool
-from services.recording import Recorder
+from services.pictures.decoding import Limits
+from services.records import recording
+from services.records.images import ImageFolder
+from services.records.recording import Recorder
+from services.records.stores import StoreReader
+from services.records.trail import Trail
 from services.retraining import rows
 from services.retraining.rows import Rows
 from services.rollouts import comparing
+from services.rollouts.moves import Mover
 from services.rollouts.shadow import Shadow
-from services.schemas import Answer
 from services.settings import Settings
-from services.stores import StoreReader
-from services.trail import Trail
-from services.trials import Trials
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ def connect(chosen: Settings) -> Serving:
     recorder = recording.open_recorder(
         chosen.journal,
         source=identifier(clock.now()),
-        key=recording.secret_key(chosen.home / "image.key"),
+        key=secret.secret_key(chosen.home / "image.key"),
         mode=chosen.recording,
         durability=chosen.durability,
     )

@@ -14,13 +14,14 @@ from typing import Literal, TypeAlias
 
 import httpx
 
-from services import settings, shim
+from services import settings
+from services.retraining.jobs import shim
 from services.settings import Settings
 
 Part: TypeAlias = Literal["runner", "auditor", "gateway", "shim", "trainer"]
 _COMMANDS: dict[Part, str] = {
     "runner": "services.retraining.runner",
-    "auditor": "services.auditor",
+    "auditor": "services.auditing.auditor",
     "gateway": "_bentoml_impl.worker.service",
 }
 
@@ -35,7 +36,7 @@ def installation(chosen: Settings) -> Iterator[httpx.Client]:
     }
     with (chosen.home / "serve.log").open("ab") as sink:
         process = subprocess.Popen(
-            [sys.executable, "-m", "services.cli", "serve"],
+            [sys.executable, "-m", "services.commands.cli", "serve"],
             env={**environment, "PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"},
             stdout=sink,
             stderr=sink,

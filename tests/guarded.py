@@ -10,12 +10,13 @@ from typing import Any
 
 import httpx
 
-from services import clock, rest, wiring
+from services import clock, wiring
 from services.access.door import TOKEN_HEADER, Door
 from services.access.principals import Role
 from services.console import errors
-from services.guard import Bounds, Guard
 from services.settings import Settings
+from services.web import rest
+from services.web.guard import Bounds, Guard
 from tests import graphs
 from tests.served import MODEL, registry_of_colours
 

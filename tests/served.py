@@ -14,7 +14,8 @@ from time import monotonic, sleep
 from typing import Any
 
 from models.registry import Registry
-from services import clock, processes, settings
+from services import clock, settings
+from services.commands import processes
 from services.settings import Settings
 from tests import graphs
 

@@ -10,8 +10,8 @@ from onnx import helper, numpy_helper
 from models.cards import CardFields
 from models.registry import Registry, Version
 from services import clock
-from services.png import compressed
-from services.references import FIELD
+from services.pictures.png import compressed
+from services.versions.references import FIELD
 from tests import graphs
 from tests.served import MODEL
 

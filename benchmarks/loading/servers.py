@@ -17,7 +17,8 @@ import numpy as np
 from PIL import Image
 
 from models.registry import Registry
-from services import clock, processes, settings
+from services import clock, settings
+from services.commands import processes
 from services.settings import Settings
 
 MODEL = "resnet18"

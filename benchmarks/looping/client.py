@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 
 from models.training.image_sets import ImageSet
-from services import png
+from services.pictures import png
 
 BATCH = 16
 ENDED = {"promoted", "rolled_back", "rejected", "failed", "cancelled"}

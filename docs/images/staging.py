@@ -28,13 +28,16 @@ from models.training.methods import objective
 from models.training.optimizers import TrainingConfig
 from models.training.tasks import Task
 from models.types import ModelRef
-from services import auditor, baselines, clock, embedded, recording
-from services.answering import measured
+from services import clock, secret
+from services.answering.answerer import measured
+from services.auditing import auditor
 from services.identifiers import identifier
-from services.recording import AnsweredRegion, AnswerEntry, Recorder
-from services.references import FIELD
+from services.records import recording
+from services.records.recording import AnsweredRegion, AnswerEntry, Recorder
 from services.retraining.rows import Approval, Request
 from services.settings import Settings
+from services.versions import baselines, embedded
+from services.versions.references import FIELD
 
 DAYS = 14
 PER_DAY = 320
@@ -72,7 +75,7 @@ def stage(home: Path) -> Settings:
     recorder = recording.open_recorder(
         chosen.journal,
         source=identifier(end),
-        key=recording.secret_key(chosen.home / "image.key"),
+        key=secret.secret_key(chosen.home / "image.key"),
         durability="os",
     )
     _answer(chosen, task, recorder, (start, end))
@@ -194,7 +197,7 @@ def _entry(version, session, rows, row, now, *, located: bool) -> AnswerEntry:  
 
 def _audit(chosen: Settings, now: datetime) -> None:
     """Ingest everything, as the auditor does."""
-    key = recording.secret_key(chosen.chain_key)
+    key = secret.secret_key(chosen.chain_key)
     ledger = Ledger(connections.open_writer(chosen.store), key)
     ingestion = auditor.connect(chosen, ledger)
     # Alarms wait for a person here, so that there is something to acknowledge.

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Match, Route
 
-from services import recording, telemetry
+from services import secret, telemetry
 from services.access import roles
 from services.access.keys import Keys
 from services.access.principals import LOCAL, NOBODY, Principal, Role
@@ -175,7 +175,7 @@ class Door:
 
 def sessions_of(settings: Settings) -> Sessions:
     """Return the sessions that the settings ask for; their key is made when it is missing."""
-    key = b"" if settings.sign_in == "none" else recording.secret_key(settings.session_key)
+    key = b"" if settings.sign_in == "none" else secret.secret_key(settings.session_key)
     lifetime = timedelta(hours=settings.session_hours)
     return Sessions(key, settings.ended_sessions, lifetime)
 

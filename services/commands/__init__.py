@@ -1,1 +1,1 @@
-"""The verbs of the command line, by what they act on; `services.cli` puts them together."""
+"""The verbs of the command line, by what they act on; `commands.cli` puts them together."""

@@ -97,7 +97,7 @@ def read_image(path: Path, shape: Preprocessing, chosen: Settings) -> NDArray[np
     Raises:
         ServiceError: If it cannot be read or decoded; the message names the file.
     """
-    from services.decoding import Limits, decode_image
+    from services.pictures.decoding import Limits, decode_image
 
     try:
         content = path.read_bytes()
@@ -134,7 +134,7 @@ def _answers(
     explainer: str,
     target: str | None,
 ) -> list[_Answer]:
-    from services.answering import heatmap_of, target_index
+    from services.answering.answerer import heatmap_of, target_index
 
     spec = version.card.spec
     index = target_index(target, spec.classes)
@@ -151,8 +151,8 @@ def _answers(
 
 
 def _draw(answers: Sequence[_Answer], files: Sequence[Path], save: Path) -> None:
-    from services.overlays import blend
-    from services.png import compressed
+    from services.pictures.overlays import blend
+    from services.pictures.png import compressed
 
     several = len(files) > 1
     if several:

@@ -89,8 +89,8 @@ def template_region(
     Without a file or a polygon: show what is in use.
     """
     from models import templates
-    from services import decoding
-    from services.decoding import Limits
+    from services.pictures import decoding
+    from services.pictures.decoding import Limits
 
     registry = opened()
     registry.versions(model)

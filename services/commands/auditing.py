@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from services import clock, settings
+from services import clock, secret, settings
 from services.commands import terminal
 from services.settings import Settings
 
@@ -90,11 +90,11 @@ def lineage(
     """Follow an answer back to its version, data, recipe, code, libraries and approvers."""
     from models.registry import Registry
     from services.errors import UnknownPredictionError
-    from services.images import ImageFolder
-    from services.lineage import trace
+    from services.records.images import ImageFolder
+    from services.records.stores import StoreReader
+    from services.records.trail import Trail
     from services.retraining.rows import open_rows
-    from services.stores import StoreReader
-    from services.trail import Trail
+    from services.routes.lineage import trace
 
     chosen = settings.load()
     trail = Trail(chosen.journal, ImageFolder(chosen.images), StoreReader(chosen.store))
@@ -183,8 +183,8 @@ def drill(
     """Send known wrong reasons the whole way; exit status 1 if no alarm comes out."""
     from models.registry import Registry
     from models.runtime import Session
-    from services import drill as drilling
-    from services.stores import StoreReader
+    from services.auditing import drill as drilling
+    from services.records.stores import StoreReader
 
     chosen = settings.load()
     version = Registry(chosen.registry).champion(model or chosen.default_model)
@@ -200,35 +200,34 @@ def drill(
 
 def store(chosen: Settings) -> Any:  # noqa: ANN401 - loaded late, like everything heavy here
     """Return the audit store, to read; says so and ends where there is none."""
-    from services.stores import StoreReader
+    from services.records.stores import StoreReader
 
     return StoreReader(chosen.store).require()
 
 
 def recorder(chosen: Settings) -> Any:  # noqa: ANN401 - as above
     """Return a recorder for one command; every entry is synced."""
-    from services import recording
     from services.identifiers import identifier
+    from services.records import recording
 
     return recording.open_recorder(
         chosen.journal,
         source=identifier(clock.now()),
-        key=recording.secret_key(chosen.home / "image.key"),
+        key=secret.secret_key(chosen.home / "image.key"),
         durability="fsync",
     )
 
 
 def _chain_key(chosen: Settings) -> bytes:
-    from services import recording
 
-    return recording.secret_key(chosen.chain_key)
+    return secret.secret_key(chosen.chain_key)
 
 
 def _await_erasure(chosen: Settings, event_id: str) -> str | None:
     """Wait until an auditor has done it; be the auditor meanwhile where there is none."""
     from audit.store import queries
-    from services import auditor
-    from services.stores import StoreReader
+    from services.auditing import auditor
+    from services.records.stores import StoreReader
 
     stop = threading.Event()
     quiet = chosen.model_copy(update={"audit_port": 0})

@@ -13,8 +13,9 @@ from audit.evaluation.scorecards import LabelledSet, Scorecard
 from models.cards import CardFields, Lineage
 from models.errors import TrainingError
 from models.registry import Registry, Version
-from services import clock, scorecard_pages, scoring, settings
+from services import clock, settings
 from services.commands import terminal, versions
+from services.versions import scorecard_pages, scoring
 
 if TYPE_CHECKING:  # torch loads only where something is really trained
     from models.training.image_sets import ImageSet
@@ -282,8 +283,8 @@ def _file(registry: Registry, name: str, trained: "Trained") -> Version:
 
     from models import cards, sanity
     from models.export import export
-    from services import baselines
-    from services.references import FIELD
+    from services.versions import baselines
+    from services.versions.references import FIELD
 
     images = trained.splits["val"].images[:_PARITY_IMAGES]
     best = trained.result.history[trained.result.best_epoch - 1]

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from models.registry import Registry
-from services import clock
+from services import clock, secret
 from services.commands import terminal
-from services.moves import Mover
+from services.rollouts.moves import Mover
 from services.settings import Settings
 
 
@@ -14,13 +14,13 @@ from services.settings import Settings
 def mover(chosen: Settings) -> Iterator[Mover]:
     """Open what moves pointers; its journal is a source of its own and closed afterwards."""
     from audit import change_control
-    from services import recording
     from services.identifiers import identifier
+    from services.records import recording
 
     recorder = recording.open_recorder(
         chosen.journal,
         source=identifier(clock.now()),
-        key=recording.secret_key(chosen.home / "image.key"),
+        key=secret.secret_key(chosen.home / "image.key"),
         mode="off" if chosen.recording == "off" else "strict",
         durability="fsync",
     )

@@ -12,9 +12,10 @@ import typer
 
 from audit import change_control
 from models.registry import Registry
-from services import clock, launching, settings
+from services import clock, settings
 from services.commands import terminal, versions
-from services.retraining import asking, progress
+from services.retraining import asking
+from services.retraining.jobs import launching, progress
 from services.retraining.rows import Request, Retraining, Rows, open_rows
 
 _LOOK_SECONDS = 0.5

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from services import processes, settings, supervision
+from services import settings
 from services.access import opening
-from services.commands import terminal
+from services.commands import processes, supervision, terminal
 from services.settings import Settings
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on. Setting: host.")]

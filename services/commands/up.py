@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from services import clock, settings, supervision
-from services.commands import terminal
+from services import clock, settings
+from services.commands import supervision, terminal
 from services.commands.serving import (
     Host,
     Port,
@@ -31,7 +31,7 @@ def up(
 ) -> None:
     """Serve, after training the small default model if there is no model yet."""
     from models.registry import Registry
-    from services import embedded
+    from services.versions import embedded
 
     chosen = chosen_settings(host, port, workers)
     if not only_champion:
@@ -47,7 +47,7 @@ def up(
         return
     if "torch" in sys.modules:  # its memory would stay taken for as long as the server runs
         supervision.become(
-            [sys.executable, "-m", "services.cli", "serve"],
+            [sys.executable, "-m", "services.commands.cli", "serve"],
             environment=settings.serving_environment(chosen),
             folder=code_folder(),
         )

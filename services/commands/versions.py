@@ -10,8 +10,8 @@ from models import archive
 from models.errors import RegistryError
 from models.registry import Registry, Version
 from services import clock, settings
-from services.cautions import cautions
 from services.commands import terminal
+from services.versions.cautions import cautions
 
 BENTOML = "bentoml:"
 
@@ -206,7 +206,7 @@ def export_version(
     registry = opened()
     found = find(registry, name, version)
     if bentoml:
-        from services.bento_models import export_bento_model
+        from services.versions.bento_models import export_bento_model
 
         settings.stop_usage_reports()
         terminal.say(f"{BENTOML}{export_bento_model(registry, found)}")
@@ -227,7 +227,7 @@ def import_version(
     """Take in a version that `rightly models export` wrote, after checking all of it."""
     registry = opened()
     if source.startswith(BENTOML):
-        from services.bento_models import import_bento_model
+        from services.versions.bento_models import import_bento_model
 
         settings.stop_usage_reports()
         found = import_bento_model(registry, source.removeprefix(BENTOML), name=name)

@@ -8,11 +8,11 @@ from fastapi.responses import HTMLResponse
 
 from audit.records import RegionSource
 from models.registry import Version
-from services import references
 from services.console import evidence, layout, overview
 from services.console.evidence import Evidence
+from services.contract.predictions import VersionNumber
 from services.routes.depending import Connected, Name, refusals
-from services.schemas import VersionNumber
+from services.versions import references
 from services.wiring import Serving
 
 router = APIRouter(tags=["pages"])

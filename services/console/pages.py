@@ -1,4 +1,4 @@
-"""Every page of the console and what the pages load; `services/rest.py` mounts them."""
+"""Every page of the console and what the pages load; `services/web/rest.py` mounts them."""
 
 from collections.abc import Sequence
 

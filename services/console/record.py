@@ -11,11 +11,11 @@ from audit import canonical, records, search
 from audit.errors import UnknownRecordError
 from audit.search import Found
 from audit.store.anchors import Anchor, AnchorFolder
-from services import lineage
 from services.console import layout, telling
 from services.console.trail import HERE
-from services.lineage import LineageReply
+from services.routes import lineage
 from services.routes.depending import Connected, refusals
+from services.routes.lineage import LineageReply
 from services.wiring import Serving
 
 router = APIRouter(tags=["pages"])

@@ -12,8 +12,8 @@ from audit.agreement import Agreement
 from audit.records import ReadingKind
 from services.console import layout, queue
 from services.console.queue import Item
+from services.contract.predictions import PredictionId
 from services.routes.depending import Connected, refusals
-from services.schemas import PredictionId
 from services.wiring import Serving
 
 router = APIRouter(tags=["pages"])

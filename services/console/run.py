@@ -12,10 +12,11 @@ from audit.errors import PlanError
 from models.errors import RegistryError
 from services import clock
 from services.console import gates, layout, runs
-from services.retraining import evidence, reading
-from services.retraining.evidence import DatasetReply
+from services.contract import runs as evidence
+from services.contract.rollouts import EndedRollout, RolloutLook, RolloutReply
+from services.contract.runs import DatasetReply
+from services.retraining import reading
 from services.retraining.rows import Approval, Retraining
-from services.rollouts.schemas import EndedRollout, RolloutLook, RolloutReply
 from services.routes import rollouts
 from services.routes.depending import Connected, refusals
 from services.routes.retrainings import Id

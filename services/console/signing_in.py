@@ -14,9 +14,9 @@ from services.access.door import COOKIE, LASTS, Door, ProviderSignIn
 from services.access.principals import Role
 from services.access.returning import safe
 from services.console import layout
+from services.contract.predictions import Request as Body
 from services.errors import ForbiddenError, ServiceError
 from services.routes.depending import Asking, Connected, refusals
-from services.schemas import Request as Body
 
 router = APIRouter(tags=["pages"])
 

@@ -9,8 +9,8 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from audit import records, search
 from audit.errors import UnknownRecordError
 from audit.search import Wanted
-from services import checking, clock
-from services.console import layout, telling
+from services import clock
+from services.console import checking, layout, telling
 from services.errors import RequestError
 from services.identifiers import identifier
 from services.routes.depending import Asking, Connected, Cursor, refusals

@@ -17,7 +17,7 @@ from audit.outcomes import Outcomes
 from models.runtime import LARGEST_BATCH, Session
 from models.training.image_sets import ImageSet
 from models.types import Prediction
-from services import png
+from services.pictures import png
 from services.retraining.files import Folder
 from services.retraining.reading import COMPARISON, COMPARISON_FILE
 

@@ -3,7 +3,7 @@
 <folder>/training.npz validation.npz locked.npz   what is learnt from, chosen by, judged on
 <folder>/manifest.json                            where each added row comes from
 <folder>/recipe.json                              what the training process is to do
-<folder>/attempt-<n>/                             see `services.launchers`
+<folder>/attempt-<n>/                             see `services.retraining.jobs.launchers`
     checkpoint/  progress.jsonl                   written after each epoch
     teacher/  teacher.jsonl                       likewise, of a teacher that is trained first
     weights.safetensors  trained.json             there as a whole or not at all

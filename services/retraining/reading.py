@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from services.retraining import progress
+from services.retraining.jobs import progress
 from services.retraining.rows import Retraining
 
 COMPARISON: Final = "comparison"

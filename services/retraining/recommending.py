@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.errors import TrainingError
-from services.references import FIELD
 from services.retraining import choosing
 from services.retraining.teaching import Teacher
+from services.versions.references import FIELD
 
 _LOCATED = "activation_recall"
 _NOTHING = (

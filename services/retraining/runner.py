@@ -28,16 +28,18 @@ from audit.store import tables
 from models.champion import Champion
 from models.errors import ModelsError
 from models.registry import Registry
-from services import clock, launching, recording, settings
+from services import clock, secret, settings
 from services.errors import RecordUnavailableError, ServiceError
 from services.identifiers import identifier
+from services.records import recording
+from services.records.stores import StoreReader
 from services.retraining import asking, queueing
 from services.retraining.endings import Ending
+from services.retraining.jobs import launching
 from services.retraining.rows import ACTIVE, Request, connect
 from services.retraining.steps import ACTOR, Steps
 from services.rollouts import trial
 from services.settings import Settings
-from services.stores import StoreReader
 
 LOG = logging.getLogger("rightly.runner")
 LOCK: Final = "runner.lock"
@@ -84,7 +86,7 @@ def connect_steps(chosen: Settings) -> Steps:
     recorder = recording.open_recorder(
         chosen.journal,
         source=identifier(clock.now()),
-        key=recording.secret_key(chosen.home / "image.key"),
+        key=secret.secret_key(chosen.home / "image.key"),
         mode=chosen.recording,
         durability=chosen.durability,
     )

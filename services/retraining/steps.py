@@ -25,21 +25,22 @@ from models.errors import VersionConflictError
 from models.registry import Registry, Version
 from models.rollout import Phase
 from models.runtime import Session
-from services import baselines
 from services.identifiers import identifier
-from services.launchers import Launcher
-from services.moves import Mover
-from services.recording import Recorder
-from services.references import FIELD
-from services.retraining import bases, comparing, evaluating, files, preparing, withdrawing
+from services.records.recording import Recorder
+from services.records.stores import StoreReader
+from services.retraining import comparing, evaluating, files
+from services.retraining.data import bases, preparing, withdrawing
 from services.retraining.endings import Ending
 from services.retraining.files import Folder
+from services.retraining.jobs.launchers import Launcher
+from services.retraining.jobs.working import Verb, Work
 from services.retraining.rows import ACTIVE, Retraining, Rows
-from services.retraining.working import Verb, Work
 from services.rollouts import trial
 from services.rollouts.driving import Driver
+from services.rollouts.moves import Mover
 from services.settings import Settings
-from services.stores import StoreReader
+from services.versions import baselines
+from services.versions.references import FIELD
 
 LOG = logging.getLogger("rightly.runner")
 ACTOR = "retraining"

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import Any, Final
 
-from services.launchers import Key, Launcher
-from services.retraining import progress, reading
+from services.retraining import reading
+from services.retraining.jobs import progress
+from services.retraining.jobs.launchers import Key, Launcher
 from services.retraining.rows import Rows
 
 MEDIA_TYPE: Final = "text/event-stream"

@@ -11,7 +11,7 @@ from audit.errors import RegionError
 from models.rollout import Rollout
 from models.types import Prediction
 from services.identifiers import identifier
-from services.recording import AnswerEntry
+from services.records.recording import AnswerEntry
 
 _MEASURES = ("activation_recall", "relevance_mass")
 _LONGEST = 500  # characters of a failure

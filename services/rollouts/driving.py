@@ -17,9 +17,9 @@ from audit.rollout import Evidence, Judgement, Limits
 from audit.store import comparisons
 from models.errors import VersionConflictError
 from models.rollout import Rollout
-from services.moves import Mover
+from services.records.stores import StoreReader
 from services.rollouts import looks
-from services.stores import StoreReader
+from services.rollouts.moves import Mover
 
 LOG = logging.getLogger("rightly.rollouts")
 ACTOR = "rollout"

@@ -23,7 +23,7 @@ from audit.comparisons import ComparisonRecord
 from audit.errors import AuditError
 from models.types import Prediction
 from services import telemetry
-from services.recording import AnswerEntry, Recorder
+from services.records.recording import AnswerEntry, Recorder
 from services.rollouts import comparing
 from services.rollouts.candidates import Candidate
 

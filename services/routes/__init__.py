@@ -1,1 +1,1 @@
-"""The REST surface, one file per noun; `services/rest.py` puts them together."""
+"""The REST surface, one file per noun; `services/web/rest.py` puts them together."""

@@ -11,7 +11,7 @@ from audit import records, report
 from audit.canonical import read_moment
 from audit.errors import UnknownRecordError
 from services import clock
-from services.audit_schemas import (
+from services.contract.audits import (
     Accepted,
     AcknowledgementRequest,
     AlarmEvidence,

@@ -11,13 +11,14 @@ from audit import records
 from models import templates
 from models.attachments import Attached, Attachments, Kind
 from models.errors import ImageError
-from services import clock, decoding
-from services.audit_schemas import Actor
-from services.decoding import Limits
+from services import clock
+from services.contract.audits import Actor
+from services.contract.predictions import Base64, Reply, Request
 from services.errors import ConflictError, RequestError, UnknownAttachmentError
 from services.identifiers import identifier
+from services.pictures import decoding
+from services.pictures.decoding import Limits
 from services.routes.depending import Asking, Connected, Name, refusals
-from services.schemas import Base64, Reply, Request
 from services.wiring import Serving
 
 router = APIRouter(prefix="/v1/models/{model}", tags=["models"])

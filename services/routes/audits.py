@@ -9,16 +9,16 @@ from fastapi import APIRouter, Query
 
 from audit import report
 from audit.intervals import Estimate
-from services.audit_schemas import (
+from services.contract.audits import (
     AuditSummary,
     CoverageReply,
     EstimateReply,
     MeasuredReply,
     ReviewedReply,
 )
+from services.contract.predictions import VersionNumber
 from services.errors import RequestError
 from services.routes.depending import Connected, Moment, Name, refusals
-from services.schemas import VersionNumber
 
 router = APIRouter(prefix="/v1/models/{model}/audit", tags=["audit"])
 

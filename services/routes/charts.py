@@ -14,7 +14,7 @@ from audit.watch.trace import Point
 from audit.watch.watched import Watched
 from models.champion import Move
 from models.errors import UnknownModelError
-from services.chart_schemas import (
+from services.contract.charts import (
     BandReply,
     DistributionList,
     DistributionReply,

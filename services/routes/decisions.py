@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from audit.canonical import read_moment
 from audit.decided import DecisionEvent, Reason
 from audit.store import decisions
-from services.decision_schemas import (
+from services.contract.decisions import (
     DecisionList,
     DecisionReply,
     ReasonReply,

@@ -12,10 +12,10 @@ from audit.canonical import read_moment
 from audit.errors import UnknownRecordError
 from audit.store import queries
 from services import clock
-from services.audit_schemas import Accepted, Actor
+from services.contract.audits import Accepted, Actor
+from services.contract.predictions import Reply, Request
 from services.identifiers import PATTERN, identifier
 from services.routes.depending import Asking, Connected, refusals
-from services.schemas import Reply, Request
 
 router = APIRouter(prefix="/v1/erasures", tags=["audit"])
 

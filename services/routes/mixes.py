@@ -12,11 +12,11 @@ from audit import mixes
 from audit.mixes import Answered
 from models.errors import UnknownModelError
 from models.registry import Version as Filed
-from services.audit_schemas import EstimateReply
-from services.references import class_counts
+from services.contract.audits import EstimateReply
+from services.contract.predictions import Reply
 from services.routes.audits import Since, Until, Version, estimate_reply, require_zone
 from services.routes.depending import Connected, Name, refusals
-from services.schemas import Reply
+from services.versions.references import class_counts
 
 router = APIRouter(prefix="/v1/models/{model}/audit", tags=["audit"])
 

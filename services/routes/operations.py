@@ -2,9 +2,9 @@
 
 from fastapi import APIRouter
 
+from services.contract.predictions import Liveness, Readiness, ServedModel
 from services.errors import NotReadyError
 from services.routes.depending import Connected, installed_version, refusals
-from services.schemas import Liveness, Readiness, ServedModel
 
 router = APIRouter(tags=["operations"])
 

@@ -10,12 +10,14 @@ from PIL import Image
 
 from audit import canonical
 from audit.records import PredictionRecord
-from services import forms, overlays, png, wiring
+from services import wiring
+from services.answering.replies import answer_of_record
+from services.contract.predictions import Answer, Answers, PredictionId, PredictionRequest
 from services.errors import UnknownPredictionError
-from services.lineage import LineageReply, trace
-from services.replies import answer_of_record
+from services.pictures import overlays, png
+from services.routes import forms
 from services.routes.depending import Connected, Name, refusals
-from services.schemas import Answer, Answers, PredictionId, PredictionRequest
+from services.routes.lineage import LineageReply, trace
 from services.wiring import Serving
 
 router = APIRouter(tags=["predictions"])

@@ -11,7 +11,7 @@ from audit import canonical, readings, records
 from audit.intervals import Estimate
 from audit.store import queries, tables
 from services import clock
-from services.audit_schemas import (
+from services.contract.audits import (
     Accepted,
     AgreementReply,
     ConflictReply,
@@ -21,10 +21,10 @@ from services.audit_schemas import (
     ReadingReply,
     ReadingWish,
 )
+from services.contract.predictions import VersionNumber
 from services.identifiers import identifier
 from services.routes.depending import Asking, Connected, Name, refusals
 from services.routes.predictions import Id, recorded
-from services.schemas import VersionNumber
 
 router = APIRouter(prefix="/v1", tags=["audit"])
 

@@ -11,13 +11,8 @@ from fastapi.responses import StreamingResponse
 
 from audit import change_control, records, report
 from audit.errors import UnknownRecordError
-from services import clock, launching
-from services.errors import RequestError
-from services.identifiers import PATTERN, identifier
-from services.retraining import asking as requests
-from services.retraining import progress, streaming
-from services.retraining.rows import Approval, Request, Retraining
-from services.retraining.schemas import (
+from services import clock
+from services.contract.retrainings import (
     ApprovalRequest,
     RetrainingAccepted,
     RetrainingEvent,
@@ -26,6 +21,12 @@ from services.retraining.schemas import (
     RetrainingRequest,
     shown,
 )
+from services.errors import RequestError
+from services.identifiers import PATTERN, identifier
+from services.retraining import asking as requests
+from services.retraining import streaming
+from services.retraining.jobs import launching, progress
+from services.retraining.rows import Approval, Request, Retraining
 from services.routes.depending import Asking, Connected, Limit, refusals
 from services.wiring import Serving
 

@@ -9,10 +9,7 @@ from fastapi import APIRouter
 from audit import change_control
 from models.rollout import Rollout
 from services import clock
-from services.identifiers import identifier
-from services.rollouts import looks
-from services.rollouts.looks import Look
-from services.rollouts.schemas import (
+from services.contract.rollouts import (
     EndedRollout,
     RolloutEvidence,
     RolloutLook,
@@ -21,6 +18,9 @@ from services.rollouts.schemas import (
     RolloutStatus,
     WithdrawalRequest,
 )
+from services.identifiers import identifier
+from services.rollouts import looks
+from services.rollouts.looks import Look
 from services.routes.depending import Asking, Connected, Name, refusals
 from services.wiring import Serving
 

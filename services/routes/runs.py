@@ -5,10 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from fastapi.responses import Response, StreamingResponse
 
-from services import launching
+from services.contract import runs as evidence
+from services.contract.runs import ComparisonReply, DatasetReply, EpochReply, EpochsReply
 from services.errors import UnknownSampleError
-from services.retraining import evidence, reading, streaming
-from services.retraining.evidence import ComparisonReply, DatasetReply, EpochReply, EpochsReply
+from services.retraining import reading, streaming
+from services.retraining.jobs import launching
 from services.routes.depending import Connected, refusals
 from services.routes.predictions import PNG
 from services.routes.retrainings import Id

@@ -11,12 +11,9 @@ from audit.clusters import SUSPICIOUS
 from audit.errors import UnknownRecordError
 from audit.store import suspicions
 from services import clock
-from services.audit_schemas import Accepted
-from services.errors import RequestError
-from services.identifiers import identifier
-from services.routes.depending import Asking, Connected, Cursor, Limit, Name, refusals
-from services.schemas import VersionNumber
-from services.suspicion_schemas import (
+from services.contract.audits import Accepted
+from services.contract.predictions import VersionNumber
+from services.contract.suspicions import (
     SearchRequest,
     SuspicionDetail,
     SuspicionList,
@@ -24,6 +21,9 @@ from services.suspicion_schemas import (
     SuspicionVerdictReply,
     SuspicionVerdictRequest,
 )
+from services.errors import RequestError
+from services.identifiers import identifier
+from services.routes.depending import Asking, Connected, Cursor, Limit, Name, refusals
 
 router = APIRouter(prefix="/v1/models/{model}/suspected-shortcuts", tags=["audit"])
 

@@ -7,11 +7,11 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
 
 from models import samples
-from services import forms
+from services.contract.predictions import Trial, VersionNumber
 from services.errors import UnknownSampleError
+from services.routes import forms
 from services.routes.depending import Connected, refusals
 from services.routes.predictions import PNG, request_body
-from services.schemas import Trial, VersionNumber
 
 router = APIRouter(prefix="/v1/models/{model}/versions/{version}", tags=["models"])
 

@@ -12,10 +12,10 @@ from models.errors import RegistryError
 from models.types import ClassifierSpec
 from services import clock
 from services.access.principals import Role
-from services.audit_schemas import Accepted, LabelRequest, RegionRequest, ReviewRequest
-from services.decoding import Limits, decode_region
+from services.contract.audits import Accepted, LabelRequest, RegionRequest, ReviewRequest
 from services.errors import ConflictError, RequestError
 from services.identifiers import identifier
+from services.pictures.decoding import Limits, decode_region
 from services.routes.depending import Asking, Connected, refusals
 from services.routes.predictions import Id, recorded
 from services.wiring import Serving

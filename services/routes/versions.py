@@ -8,10 +8,7 @@ from fastapi import APIRouter, Path
 from models.champion import Champion
 from models.registry import Version
 from services import clock
-from services.cautions import cautions
-from services.errors import RequestError
-from services.routes.depending import Asking, Connected, Cursor, Limit, Name, refusals
-from services.schemas import (
+from services.contract.predictions import (
     ModelList,
     ModelReply,
     Move,
@@ -21,6 +18,9 @@ from services.schemas import (
     VersionNumber,
     VersionReply,
 )
+from services.errors import RequestError
+from services.routes.depending import Asking, Connected, Cursor, Limit, Name, refusals
+from services.versions.cautions import cautions
 from services.wiring import Serving
 
 router = APIRouter(prefix="/v1/models", tags=["models"])

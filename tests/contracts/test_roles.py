@@ -5,9 +5,9 @@ import inspect
 import pytest
 from fastapi.routing import APIRoute
 
-from services import openapi, rest
 from services.access import roles
 from services.access.principals import Role
+from services.web import openapi, rest
 
 
 @pytest.fixture(scope="module")

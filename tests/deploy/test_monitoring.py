@@ -19,7 +19,7 @@ from prometheus_client import REGISTRY, generate_latest
 
 from audit.watch.watching import Promise, Watching
 from services import telemetry
-from services.gauges import Gauges
+from services.auditing.gauges import Gauges
 from tests.entries import prediction
 
 DEPLOY = Path(__file__).parents[2] / "deploy"

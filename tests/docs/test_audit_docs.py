@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from services import reference, rest, settings
+from services import settings
+from services.commands import cli_reference as reference
+from services.web import rest
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/how-to/audit.md").read_text("utf-8")

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from models import samples
 from models.registry import Registry
-from services import cli, reference
+from services.commands import cli
+from services.commands import cli_reference as reference
 from tests import graphs
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +33,7 @@ def commands() -> list[str]:
 def test_the_page_of_commands_is_made_from_them() -> None:
     written = (ROOT / "docs" / "cli.md").read_text("utf-8")
 
-    assert reference.page() == written, "python -m services.reference > docs/cli.md"
+    assert reference.page() == written, "python -m services.commands.cli_reference > docs/cli.md"
 
 
 def test_every_command_and_option_says_what_it_is_for() -> None:

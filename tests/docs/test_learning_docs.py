@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from models.training import datasets
 from models.training.running import NAMES
-from services import cli
+from services.commands import cli
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "learn.md").read_text("utf-8")
 

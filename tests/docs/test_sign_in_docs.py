@@ -5,9 +5,9 @@ import shlex
 import tomllib
 from pathlib import Path
 
-from services import reference
 from services.access import opening, roles
 from services.access.principals import Role
+from services.commands import cli_reference as reference
 from services.settings import Settings
 
 PAGE = (Path(__file__).parents[2] / "docs/how-to/sign-in.md").read_text("utf-8")

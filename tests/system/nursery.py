@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from models.types import ModelRef, Prediction
-from services import auditor, clock, recording
+from services import clock, secret
+from services.auditing import auditor
 from services.identifiers import identifier
-from services.recording import AnsweredRegion, AnswerEntry
+from services.records import recording
+from services.records.recording import AnsweredRegion, AnswerEntry
 from services.settings import Settings
 
 THREADS = 3
@@ -29,7 +31,7 @@ def write(home: Path, acknowledged: Path, seed: int) -> None:
     recorder = recording.open_recorder(
         home / "journal",
         source=identifier(clock.now()),
-        key=recording.secret_key(home / "image.key"),
+        key=secret.secret_key(home / "image.key"),
     )
     recorder.journal.segment_bytes = 100_000
     given = os.open(acknowledged, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)

@@ -17,8 +17,9 @@ from audit.store import connections, verification
 from audit.store.anchors import AnchorFolder
 from models.cards import CardFields
 from models.registry import Registry
-from services import clock, png, recording, settings
-from services.references import FIELD
+from services import clock, secret, settings
+from services.pictures import png
+from services.versions.references import FIELD
 from tests import graphs, served
 
 pytestmark = pytest.mark.system
@@ -40,7 +41,10 @@ def auditor_of(server: served.Server, log: Path) -> Iterator[subprocess.Popen]:
     environment = settings.serving_environment(server.settings) | {"PYTHONPATH": str(Path.cwd())}
     with log.open("ab") as sink:
         process = subprocess.Popen(
-            [sys.executable, "-m", "services.auditor"], env=environment, stdout=sink, stderr=sink
+            [sys.executable, "-m", "services.auditing.auditor"],
+            env=environment,
+            stdout=sink,
+            stderr=sink,
         )
     try:
         yield process
@@ -105,7 +109,7 @@ def test_from_an_answer_to_its_alarm(tmp_path: Path) -> None:
         assert found.json()["audit"] == last["audit"]
 
     reader = connections.open_reader(server.settings.store)
-    key = recording.secret_key(server.settings.chain_key)
+    key = secret.secret_key(server.settings.chain_key)
     anchors = AnchorFolder(server.settings.anchors).read()
     checked = verification.verify(reader, key=key, anchors=anchors)
     reader.dispose()

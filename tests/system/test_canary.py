@@ -16,7 +16,7 @@ import pytest
 
 from audit import change_control
 from services import settings
-from services.stores import StoreReader
+from services.records.stores import StoreReader
 from tests import served, shortcuts
 from tests.served import MODEL, Server
 
@@ -213,4 +213,6 @@ def rolled_back(load: Load, command: Callable[[], object]) -> tuple[float, float
 def rollback_command(server: Server) -> None:
     environ = settings.serving_environment(server.settings) | {"PYTHONPATH": str(Path.cwd())}
     words = ["rollback", MODEL, "--reason", "by hand"]
-    subprocess.run([sys.executable, "-m", "services.cli", *words], check=True, env=environ)
+    subprocess.run(
+        [sys.executable, "-m", "services.commands.cli", *words], check=True, env=environ
+    )

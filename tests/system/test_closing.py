@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services import png
-from services.references import FIELD
+from services.pictures import png
+from services.versions.references import FIELD
 from tests import lamps, served
 from tests.served import Server
 

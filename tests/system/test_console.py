@@ -21,7 +21,8 @@ from audit.store.ledger import Ledger
 from audit.suspicions import Suspected, SuspicionEvent
 from models import samples
 from models.samples import Sample
-from services import auditor, clock, recording
+from services import clock, secret
+from services.auditing import auditor
 from services.identifiers import identifier
 from tests import browser, graphs, served
 
@@ -72,10 +73,10 @@ def site(tmp_path_factory) -> Iterator[SimpleNamespace]:
         audited.ledger.engine.dispose()
 
 
-def audit(server):  # noqa: ANN201 - services.ingestion.Ingestion
+def audit(server):  # noqa: ANN201 - services.auditing.ingestion.Ingestion
     """Ingest what the server wrote, as its auditor would."""
     chosen = server.settings
-    key = recording.secret_key(chosen.chain_key)
+    key = secret.secret_key(chosen.chain_key)
     ingestion = auditor.connect(chosen, Ledger(connections.open_writer(chosen.store), key))
     ingestion.prepare(now=clock.now())
     while ingestion.step(now=clock.now()):

@@ -15,12 +15,13 @@ from models.preprocessing import prepare, region_on_grid
 from models.registry import Registry, Version
 from models.runtime import Session
 from models.training import digits, generators
-from services import auditor, recording
-from services.cautions import cautions
-from services.embedded import ensure_default
+from services.auditing import auditor
 from services.identifiers import identifier
-from services.recording import AnswerEntry
+from services.records import recording
+from services.records.recording import AnswerEntry
 from services.settings import Settings
+from services.versions.cautions import cautions
+from services.versions.embedded import ensure_default
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 

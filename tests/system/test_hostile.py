@@ -7,7 +7,7 @@ from time import perf_counter
 
 import pytest
 
-from services.png import compressed
+from services.pictures.png import compressed
 from tests import graphs
 from tests.hostile import attacks
 from tests.served import MODEL, Reply, resident_bytes

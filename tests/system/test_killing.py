@@ -25,9 +25,10 @@ from audit.store import connections, queries, states, tables, verification
 from audit.store.anchors import AnchorFolder
 from audit.watch.watching import Promise, Watching
 from models.registry import Registry
-from services import auditor, recording
-from services.references import CardReferences
+from services import secret
+from services.auditing import auditor
 from services.settings import Settings
+from services.versions.references import CardReferences
 from tests import stores
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
@@ -110,7 +111,7 @@ def check(home: Path, url: str, acknowledged: Path) -> tuple[int, int]:
     """Compare what was acknowledged with what is stored; return how many of each."""
     given = [line for line in acknowledged.read_text().splitlines() if len(line) == 26]
     reader = connections.open_reader(url)
-    key = recording.secret_key(home / "chain.key")
+    key = secret.secret_key(home / "chain.key")
     checked = verification.verify(reader, key=key, anchors=AnchorFolder(home / "anchors").read())
     with reader.begin() as connection:
         stored = collections.Counter(

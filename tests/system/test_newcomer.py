@@ -5,8 +5,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from services import tour
 from services.settings import Settings
+from services.showing import tour
 from tests import browser, served
 
 pytestmark = [

@@ -11,8 +11,8 @@ from time import monotonic, sleep
 
 import pytest
 
-from services.launchers import JobSpec, Key, LaunchError, State, Status
-from services.ray_jobs import RayLauncher
+from services.retraining.jobs.launchers import JobSpec, Key, LaunchError, State, Status
+from services.retraining.jobs.ray_jobs import RayLauncher
 from tests.served import free_port
 
 pytestmark = [

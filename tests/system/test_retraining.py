@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from services import shim
+from services.retraining.jobs import shim
 from services.retraining.rows import Approval
 from services.settings import Settings
 from tests.lamps import MODEL, NOW, TRIAL, Loop, champion, plan

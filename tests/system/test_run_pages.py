@@ -10,7 +10,8 @@ import pytest
 from audit import records
 from audit.store import connections
 from audit.store.ledger import Ledger
-from services import auditor, clock, recording
+from services import clock, secret
+from services.auditing import auditor
 from services.identifiers import identifier
 from services.settings import Settings
 from tests import browser, lamps, served
@@ -43,7 +44,7 @@ def site(tmp_path_factory) -> Iterator[SimpleNamespace]:
 
 
 def raise_alarm(chosen: Settings) -> None:
-    ledger = Ledger(connections.open_writer(chosen.store), recording.secret_key(chosen.chain_key))
+    ledger = Ledger(connections.open_writer(chosen.store), secret.secret_key(chosen.chain_key))
     now = clock.now()
     auditor.connect(chosen, ledger).prepare(now=now)
     with ledger.batch(now=now) as batch:

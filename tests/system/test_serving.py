@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from services.png import compressed
+from services.pictures.png import compressed
 from tests import graphs
 from tests.served import MODEL, form
 

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from services import clock
-from services.png import compressed
+from services.pictures.png import compressed
 from tests import graphs, served
 from tests.served import MODEL
 

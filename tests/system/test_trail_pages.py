@@ -13,9 +13,10 @@ from PIL import Image
 
 from audit.store import connections
 from audit.store.ledger import Ledger
-from services import auditor, clock, recording
+from services import clock, secret
 from services.access.keys import Keys
 from services.access.principals import Role
+from services.auditing import auditor
 from tests import browser, graphs, served
 
 pytestmark = [
@@ -58,7 +59,7 @@ def site(tmp_path_factory) -> Iterator[SimpleNamespace]:
         assert 202 == told.status, told.body
         ledger = Ledger(
             connections.open_writer(server.settings.store),
-            recording.secret_key(server.settings.chain_key),
+            secret.secret_key(server.settings.chain_key),
         )
         audited = auditor.connect(server.settings, ledger)
         audited.prepare(now=clock.now())

@@ -1,6 +1,6 @@
 // A heatmap over its image on a canvas: evidence in viridis, opaque where the evidence is.
 
-// Viridis at 26 even steps from 0 to 1, as in services/overlays.py (Smith, van der Walt 2015, CC0).
+// Viridis at 26 even steps from 0 to 1, as in services/pictures/overlays.py (Smith, van der Walt 2015, CC0).
 const STEPS = (
   "440154 471063 481e70 472b7a 453882 414487 3c4f8b 375a8c 32648e 2e6e8e 2a788e 26828e 228b8d " +
   "1f958b 1f9e88 22a884 2cb17e 3aba76 4dc36c 62ca5f 7ad151 93d741 aedc30 c9e01f e4e419 fde725"

@@ -6,12 +6,12 @@ from datetime import timedelta
 
 import pytest
 
-from services import rest
 from services.access import roles
 from services.access.principals import Role
 from services.identifiers import identifier
 from services.retraining.rows import Request
 from services.settings import Settings, SettingsError
+from services.web import rest
 from services.wiring import connect
 from tests import guarded
 from tests.guarded import BROWSER, Browser, Site

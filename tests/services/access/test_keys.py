@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from services import cli
 from services.access.keys import Keys
 from services.access.principals import Role
 from services.access.returning import safe
 from services.access.throttle import MOST_ADDRESSES, Throttle
+from services.commands import cli
 from services.errors import ConflictError, RequestError
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)

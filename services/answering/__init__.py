@@ -1,0 +1,1 @@
+"""One request: images in, answers with their reasons out."""

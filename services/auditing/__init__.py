@@ -1,0 +1,1 @@
+"""The auditor's process, and what it runs beside its steps."""

@@ -1,0 +1,23 @@
+"""The command lines of what serves: the gateway, and auditor and runner beside it."""
+
+import sys
+from importlib.util import find_spec
+
+from services.settings import Settings
+
+
+def gateway(chosen: Settings) -> list[str]:
+    """Return the command line of the BentoML server."""
+    return [
+        *(sys.executable, "-m", "bentoml", "serve", "services.gateway:Gateway"),
+        *("--host", chosen.host, "--port", str(chosen.port)),
+    ]
+
+
+def companions(chosen: Settings) -> list[list[str]]:
+    """Return the command lines of what runs beside the gateway."""
+    audited = chosen.auditor and chosen.recording != "off"
+    # A serving image cannot train; there the runner is a container of its own, `rightly work`.
+    trains = chosen.runner and find_spec("torch") is not None
+    beside = [("services.auditing.auditor", audited), ("services.retraining.runner", trains)]
+    return [[sys.executable, "-m", module] for module, wanted in beside if wanted]

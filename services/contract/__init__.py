@@ -1,0 +1,1 @@
+"""Every request and response type of the public surface."""

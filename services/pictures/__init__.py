@@ -1,0 +1,1 @@
+"""Bytes to pixels and back; the web is not needed here."""

@@ -1,0 +1,1 @@
+"""The rows that a retraining learns from."""

@@ -1,0 +1,1 @@
+"""The processes that learn, and where they run."""

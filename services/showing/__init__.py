@@ -1,0 +1,1 @@
+"""The loop shown to a newcomer: the demo, and the tour through the browser."""

@@ -1,0 +1,1 @@
+"""What a version is worth, and where it comes from."""

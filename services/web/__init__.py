@@ -1,0 +1,1 @@
+"""What only HTTP needs: the guard, the native route, the application, its document."""
