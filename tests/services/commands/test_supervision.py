@@ -25,7 +25,7 @@ time.sleep(60)
 PARENT = """
 import sys
 from pathlib import Path
-from services import supervision
+from services.commands import supervision
 command = [sys.executable, "-c", sys.argv[1], sys.argv[2]]
 sys.exit(supervision.run([command], environment={}, folder=Path(".")))
 """
@@ -116,7 +116,7 @@ def test_a_killed_parent_leaves_no_child_behind(tmp_path: Path) -> None:
 
 def test_a_process_becomes_another_under_its_own_number(tmp_path: Path) -> None:
     code = (
-        "import os, sys; from pathlib import Path; from services import supervision\n"
+        "import os, sys; from pathlib import Path; from services.commands import supervision\n"
         "print('first', os.getpid())\n"
         "supervision.become([sys.executable, '-c', 'import os; print(os.environ[\"SAID\"], "
         "os.getpid(), os.getcwd())'], environment={'SAID': 'second'}, folder=Path(sys.argv[1]))"

@@ -17,7 +17,7 @@ from pathlib import Path
 import bentoml
 from models.errors import CorruptVersionError, RegistryError, UnknownModelError
 from models.registry import Registry
-from services import bento_models
+from services.versions import bento_models
 
 here, there = Registry(Path(sys.argv[1])), Registry(Path(sys.argv[2]))
 origin = here.version("tiny", 1)

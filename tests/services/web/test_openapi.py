@@ -82,7 +82,7 @@ def test_no_name_is_missing(document) -> None:
 
 
 def test_the_copy_in_docs_is_up_to_date(document) -> None:
-    """Write it anew with `python -c "from services import rest; rest.write_document()"`."""
+    """Write it anew with `python -c "from services.web import rest; rest.write_document()"`."""
     assert json.loads(COPY.read_text("utf-8")) == openapi.published(document)
 
 
