@@ -14,8 +14,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from typer.core import TyperGroup
 
-from services.settings import SettingsError
-
 FAILED = 1
 INTERRUPTED = 128 + signal.SIGINT
 
@@ -38,8 +36,6 @@ class ReadableGroup(TyperGroup):
         """Run the command that was asked for."""
         try:
             return super().invoke(ctx)
-        except SettingsError as error:
-            fail(error)
         except KeyboardInterrupt as error:
             raise typer.Exit(INTERRUPTED) from error
         except _refusals() as error:
@@ -129,8 +125,9 @@ def _refusals() -> tuple[type[Exception], ...]:
     from audit.errors import AuditError
     from models.errors import ModelsError
     from services.errors import ServiceError
+    from services.settings import SettingsError
 
-    return (ModelsError, AuditError, ServiceError)
+    return (ModelsError, AuditError, ServiceError, SettingsError)
 
 
 def _plain(error: Exception | str) -> str:

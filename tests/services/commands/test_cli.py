@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 from typer.testing import CliRunner, Result
 
@@ -342,16 +343,35 @@ def test_export_names_what_does_not_fit(
 
 
 def loaded_after(statement: str) -> set[str]:
-    code = f"{statement}; import sys; print(*sys.modules)"
+    code = f"{statement}\nimport sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     return set(done.stdout.split())
 
 
-def test_help_does_not_wait_for_heavy_libraries() -> None:
-    heavy = {"torch", "onnxruntime", "bentoml", "fastapi"}
+def test_help_does_not_wait_for_what_the_commands_need() -> None:
+    """A second and more of imports, of which the listing needs none."""
+    heavy = {"torch", "onnxruntime", "bentoml", "fastapi", "numpy", "sqlalchemy", "pydantic"}
+    asking = "import contextlib, io; from services.commands import cli\n"
+    asking += "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n"
+    asking += "    cli.app(['--help'])\nprint(end='')"
 
-    assert heavy & loaded_after("import services.commands.cli") == set()
+    assert heavy & loaded_after(asking) == set()
     assert heavy & loaded_after("import services.gateway"), "the check above can fail"
+
+
+def test_the_listing_shows_the_first_line_of_each_verbs_own_help(run: Run) -> None:
+    for above, group in (("", typer.main.get_command(cli.app)), *cli.GROUPS.items()):
+        shown = " ".join(run(*filter(None, [above]), "--help").stdout.split())
+
+        for name, verb in group.commands.items():
+            line = verb.help.partition("\n")[0]
+            assert group.verbs.line(name) == line
+            assert f"{name} {line[:30].rpartition(' ')[0]}" in shown
+
+
+def test_a_verb_that_is_not_there_is_met_with_what_is_close(run: Run) -> None:
+    assert "Did you mean 'rollback'?" in run("rolback", status=2).stderr
+    assert "Did you mean 'promote'?" in run("models", "promot", status=2).stderr
 
 
 @pytest.mark.slow
