@@ -13,15 +13,16 @@ SIDE = 8
 CLASSES = ("a", "b", "c")
 
 
-def preprocessing(side: int = SIDE) -> Preprocessing:
-    return Preprocessing(height=side, width=side, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
+def preprocessing(side: int = SIDE, *, shifted: bool = True) -> Preprocessing:
+    mean = (0.4, 0.5, 0.6) if shifted else (0.0, 0.0, 0.0)
+    return Preprocessing(height=side, width=side, mean=mean, std=(0.2, 0.3, 0.4))
 
 
 def tiny(*, head: str = "linear", biased: bool = True, seed: int = 0) -> Classifier:
     """Two convolutions around overlapping max-pooling; ReLU shared; maps of 4 x 4 positions.
 
     The head is linear after global pooling, or has a hidden layer, so that gradients above the
-    target layer depend on the image.
+    target layer depend on the image. Unbiased, it shifts nothing, nor does its normalisation.
     """
     torch.manual_seed(seed)
     layers = OrderedDict[str, nn.Module](
@@ -39,7 +40,7 @@ def tiny(*, head: str = "linear", biased: bool = True, seed: int = 0) -> Classif
     network = nn.Sequential(layers)
     for parameter in network.parameters():
         nn.init.normal_(parameter, std=0.5)
-    spec = ClassifierSpec("tiny", CLASSES, preprocessing(), target_layer="relu2")
+    spec = ClassifierSpec("tiny", CLASSES, preprocessing(shifted=biased), target_layer="relu2")
     return Classifier(spec, network).double().eval()
 
 

@@ -23,11 +23,12 @@ def lrp_epsilon(
 ) -> Explanation:
     """Explain targets by layer-wise relevance propagation with the ε rule at every ReLU.
 
-    Relevance is x · ∂z_t/∂x for the normalised image x, where the derivative of each ReLU output
+    Relevance is x · ∂z_t/∂x for the pixels x in [0,1], where the derivative of each ReLU output
     a is replaced by a / (a + ε); for ReLU6, by a / (z + ε) with its input z. Convolution, linear
     layer, batch normalisation in eval mode and average pooling pass relevance by their ordinary
-    backward pass, max-pooling to its maximum. Biases, batch-normalisation shifts and ε absorb
-    relevance; without them the sum over an image is its target's logit.
+    backward pass, max-pooling to its maximum. Biases, the shifts of batch normalisation and of
+    the input's normalisation, and ε absorb relevance; without them the sum over an image is its
+    target's logit. A black pixel has none, so that a blackened background cannot matter.
 
     The gates a / (a + ε) come from an ordinary forward pass, and a second pass takes them for its
     ReLUs. Gates of the same pass would give the same heatmap but a wrong parameter gradient,
@@ -45,7 +46,7 @@ def lrp_epsilon(
         create_graph: Keep the relevance differentiable.
 
     Returns:
-        [N,3,H,W] in units of the logit, per channel of the normalised image.
+        [N,3,H,W] in units of the logit, per channel of the image; 0 where a channel is 0.
 
     Raises:
         ExplainerError: If the network does something that no rule covers (the message names the
@@ -54,7 +55,8 @@ def lrp_epsilon(
     References:
         Bach, Binder, Montavon, Klauschen, Müller, Samek (2015), "On pixel-wise explanations for
         non-linear classifier decisions by layer-wise relevance propagation", the ε rule;
-        Bassi, Decherchi, Cavalli (2024), arXiv:2407.09788, the modified ReLU derivative.
+        Bassi, Decherchi, Cavalli (2024), arXiv:2407.09788, the modified ReLU derivative; their
+        networks take images in [0,1], as this relevance does.
     """
     linear = linearise(classifier, images, epsilon, create_graph=create_graph)
     return relevance(classifier, linear, targets)
@@ -64,7 +66,7 @@ class Linear(NamedTuple):
     """A classifier as the affine map that it is around one batch, its targets yet to be chosen.
 
     Attributes:
-        images: The normalised images [N,3,H,W].
+        images: As they were given, [N,3,H,W] in [0,1].
         logits: One per class, [N,K].
         maps: What stands for the non-affine calls, in their order.
         create_graph: Whether logits and maps are differentiable.
@@ -92,7 +94,7 @@ def linearise(
     normalised = classifier.normalise(images).detach()
     with torch.set_grad_enabled(create_graph):
         logits, maps = linearised.record(classifier.network, normalised, epsilon)
-    return Linear(normalised, logits, maps, create_graph)
+    return Linear(images.detach(), logits, maps, create_graph)
 
 
 def relevance(classifier: Classifier, linear: Linear, targets: Tensor) -> Explanation:
@@ -100,14 +102,15 @@ def relevance(classifier: Classifier, linear: Linear, targets: Tensor) -> Explan
     check(linear.images, targets)
     create_graph = linear.create_graph
     with torch.enable_grad():
-        pixels = linear.images.detach().requires_grad_()
-        with twice_differentiable(pixels) if create_graph else nullcontext():
-            scores = linearised.replay(classifier.network, pixels, linear.maps)
+        normalised = classifier.normalise(linear.images).detach().requires_grad_()
+        with twice_differentiable(normalised) if create_graph else nullcontext():
+            scores = linearised.replay(classifier.network, normalised, linear.maps)
         with pixels_only():
             (gradient,) = torch.autograd.grad(
-                logit(scores, targets).sum(), pixels, create_graph=create_graph
+                logit(scores, targets).sum(), normalised, create_graph=create_graph
             )
-    return finish(linear.images * gradient, linear.logits, create_graph=create_graph)
+    evidence = linear.images / classifier.std * gradient
+    return finish(evidence, linear.logits, create_graph=create_graph)
 
 
 def covers(classifier: Classifier) -> bool:

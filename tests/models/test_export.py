@@ -14,6 +14,7 @@ from models.cards import CardFields
 from models.errors import ExportError, ParityError, UntraceableError
 from models.graph import assembly
 from models.registry import Registry
+from models.runtime import Session
 
 
 def build(architecture="small_cnn", size=28, head="linear") -> architectures.Classifier:
@@ -41,6 +42,18 @@ def test_an_export_writes_three_files_that_keep_the_contract(tmp_path) -> None:
     assert found.images == 12  # each image for the decided class and for the runner-up
     assert found.failures() == ()
     json.dumps(found.to_mapping())
+
+
+def test_a_black_pixel_has_no_relevance_in_the_served_graph(tmp_path) -> None:
+    """Not even where the network was given a blackened background to look at."""
+    blackened = images()
+    blackened[:, :, :14] = 0
+    export.export(build(), tmp_path / "version", samples=images())
+    session = Session.open(tmp_path / "version", device="cpu", threads=1)
+
+    for found in session.attribute(blackened, "lrp"):
+        assert np.abs(found.values[:, 14:]).sum() > 0
+        assert np.array_equal(np.zeros((28, 14)), found.values[:, :14])
 
 
 def test_a_heatmap_of_one_cell_is_warned_of(tmp_path) -> None:

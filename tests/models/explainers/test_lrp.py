@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -62,7 +63,10 @@ def classifier_of(network: nn.Module, target_layer: str) -> Classifier:
 
 
 def test_agrees_with_the_textbooks_sums() -> None:
-    """R_i = Σ_j a_i w_ij / (z_j + ε) R_j, term by term, through two hidden layers."""
+    """R_i = Σ_j a_i w_ij / (z_j + ε) R_j, term by term, from the logit down to the pixels.
+
+    The normalisation is the lowest layer: it scales a pixel by 1/σ, and its shift takes the rest.
+    """
     torch.manual_seed(0)
     layers = [nn.Linear(192, 7), nn.Linear(7, 5), nn.Linear(5, 3)]
     network = nn.Sequential(nn.Flatten(), layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
@@ -74,6 +78,7 @@ def test_agrees_with_the_textbooks_sums() -> None:
 
     with torch.no_grad():
         for image, target, each in zip(images, targets, found, strict=True):
+            scales = (1 / classifier.std).expand(1, *image.shape).flatten()
             inputs = [classifier.normalise(image[None])[0].flatten()]
             for layer in layers[:-1]:
                 inputs.append(layer(inputs[-1]).relu())
@@ -86,7 +91,45 @@ def test_agrees_with_the_textbooks_sums() -> None:
                     for i, value in enumerate(below):
                         passed[i] += value * layer.weight[j, i] / (output + epsilon) * relevance[j]
                 relevance = passed
+            relevance *= image.flatten() * scales / inputs[0]
             assert torch.allclose(relevance, each.flatten(), atol=1e-12)
+
+
+@pytest.mark.parametrize("background", ["black", "one channel black"])
+def test_a_black_pixel_has_no_relevance(background: str) -> None:
+    """Whatever the normalisation makes of it; a teacher that sees black there says so."""
+    classifier = networks.tiny(head="hidden")
+    images, targets = networks.batch()
+    black = torch.zeros_like(images, dtype=torch.bool)
+    black[:, 1 if background == "one channel black" else slice(None), :4] = True
+    images = images.masked_fill(black, 0.0)
+
+    found = lrp_epsilon(classifier, images, targets).attribution
+
+    assert found[~black].abs().sum() > 0
+    assert torch.equal(torch.zeros_like(found[black]), found[black])
+
+
+def test_a_grey_pixel_has_relevance_although_it_is_normalised_to_zero() -> None:
+    classifier = networks.tiny(head="hidden")
+    images, targets = networks.batch()
+    images[:, :, :4] = classifier.mean
+
+    found = lrp_epsilon(classifier, images, targets).attribution
+
+    assert found[:, :, :4].abs().sum() > 0
+
+
+def test_what_the_normalisation_takes_is_what_is_missing_of_the_logit() -> None:
+    classifier = networks.tiny(biased=False)
+    shifted = Classifier(networks.tiny().spec, classifier.network)
+    images, targets = networks.batch()
+
+    attribution, logits = lrp_epsilon(shifted, images, targets, epsilon=1e-10)
+
+    slopes = attribution / images
+    taken = (shifted.mean * slopes).sum((1, 2, 3))
+    assert torch.allclose(logit(logits, targets), attribution.sum((1, 2, 3)) - taken, rtol=1e-6)
 
 
 @pytest.mark.parametrize("head", ["linear", "hidden"])
@@ -150,9 +193,9 @@ def test_small_epsilon_gives_gradient_x_input(architecture: str) -> None:
 
     found = lrp_epsilon(classifier, images, targets, epsilon=1e-200).attribution
 
-    normalised = classifier.normalise(images).detach().requires_grad_()
-    logit(classifier.network(normalised), targets).sum().backward()
-    expected = normalised * normalised.grad
+    pixels = images.detach().requires_grad_()
+    logit(classifier(pixels), targets).sum().backward()
+    expected = pixels * pixels.grad
     assert torch.allclose(
         expected, found, rtol=1e-6, atol=1e-9 * float(expected.detach().abs().max())
     )
@@ -222,7 +265,8 @@ def test_dropout_keeps_one_mask_for_both_passes() -> None:
     layers = OrderedDict(networks.tiny(biased=False).network.named_children())
     fc = layers.pop("fc")
     network = nn.Sequential(OrderedDict(layers, drop=nn.Dropout(0.5), fc=fc))
-    classifier = classifier_of(network, "relu2").train()
+    spec = replace(networks.tiny(biased=False).spec, target_layer="relu2")
+    classifier = Classifier(spec, network).double().train()
     images, targets = networks.batch()
 
     attribution, logits = lrp_epsilon(classifier, images, targets, epsilon=1e-10)
@@ -298,7 +342,7 @@ def test_that_the_check_above_can_fail() -> None:
             pixels = normalised.detach().requires_grad_()
             scores = logit(network(pixels), targets).sum()
             (gradient,) = torch.autograd.grad(scores, pixels, create_graph=True)
-        return pixels.detach() * gradient
+        return images / classifier.std * gradient
 
     def loss() -> Tensor:
         return (relevance() ** 2).sum()

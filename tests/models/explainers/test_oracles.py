@@ -101,7 +101,10 @@ class WithoutFlatten(nn.Module):
 
 
 def test_lrp_agrees_with_captum() -> None:
-    """Without biases: captum's rule for a linear layer divides by its output with the bias."""
+    """Without biases: captum's rule for a linear layer divides by its output with the bias.
+
+    It explains the normalised image, which is the pixels over σ where there is no shift.
+    """
     tiny = networks.tiny(biased=False)
     classifier = Classifier(tiny.spec, WithoutFlatten(tiny.network)).double().eval()
     images, targets = networks.batch()
