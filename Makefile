@@ -10,10 +10,10 @@ DEV_STAMP := $(VENV)/.installed-$(RUNTIME)-dev
 export BENTOML_DO_NOT_TRACK := True
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev up serve demo tour check fix test bench bento image clean
+.PHONY: help install dev up serve demo tour check fix test bench default-model bento image clean
 
 help: ## List the verbs
-	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*?## "}; {printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*?## "}; {printf "  make %-13s %s\n", $$1, $$2}'
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -29,7 +29,7 @@ $(DEV_STAMP): $(STAMP)
 install: $(STAMP) ## Install what serving and training need
 dev: $(DEV_STAMP) ## Install what development needs as well
 
-up: $(STAMP) ## Serve on http://localhost:3000 (trains the small default model the first time)
+up: $(STAMP) ## Serve on http://localhost:3000 (with a small model that comes along)
 	$(BIN)/rightly up
 
 serve: $(STAMP) ## Serve the registry as it is, without the default model
@@ -56,6 +56,9 @@ test: check ## Install what is needed, check, and run every test
 
 bench: $(DEV_STAMP) ## Print every benchmark's table in its quick size
 	for each in benchmarks/*.py; do OMP_NUM_THREADS=1 $(BIN)/python $$each --quick || exit 1; done
+
+default-model: $(STAMP) ## Train the model that comes along anew, after a change to its recipe
+	OMP_NUM_THREADS=1 $(BIN)/python -m services.showing.default_model
 
 bento: $(STAMP) ## Build a Bento of the service
 	$(BIN)/bentoml build

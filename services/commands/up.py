@@ -1,19 +1,17 @@
 """`rightly up`: from an empty folder to an answering server in one command."""
 
-import sys
 from typing import Annotated
 
 import typer
 
-from services import clock, settings
-from services.commands import supervision, terminal
+from services import clock
+from services.commands import terminal
 from services.commands.serving import (
     Host,
     Port,
     Workers,
     check_free,
     chosen_settings,
-    code_folder,
     run_gateway,
 )
 
@@ -29,7 +27,7 @@ def up(
     workers: Workers = None,
     only_champion: OnlyChampion = False,
 ) -> None:
-    """Serve, after training the small default model if there is no model yet."""
+    """Serve, with the small default model that comes along if there is no model yet."""
     from models.registry import Registry
     from services.versions import embedded
 
@@ -45,10 +43,4 @@ def up(
     terminal.say(f"[bold]{version.ref.name}[/] version {version.ref.version} is the champion")
     if only_champion:
         return
-    if "torch" in sys.modules:  # its memory would stay taken for as long as the server runs
-        supervision.become(
-            [sys.executable, "-m", "services.commands.cli", "serve"],
-            environment=settings.serving_environment(chosen),
-            folder=code_folder(),
-        )
     run_gateway(chosen)

