@@ -22,6 +22,7 @@ from audit.store import queries, tables
 
 WINDOW = 1000  # answers
 DAYS = 14  # of traffic
+LABELS = 20  # true classes below which a share of right answers says nothing
 POINTS = 24  # of a trend
 # Measure → the measure that holds its chance level.
 CHANCES: Mapping[str, str] = {"activation_recall": "recall_chance", "relevance_mass": "chance"}
@@ -58,7 +59,7 @@ class Glance:
         with_region: Answers in the window with a region of any source.
         trends: Measure → its trend; only measures with values.
         accuracy: Share of right answers among those in the window whose true class is known; None
-            where none is.
+            where fewer than `LABELS` are.
         alarms: State → alarms of the model in that state.
     """
 
@@ -182,24 +183,26 @@ def examples(
     limit: int,
     class_label: str | None = None,
     source: str | None = None,
+    highest: bool = False,
     window: int = WINDOW,
 ) -> Sequence[Example]:
     """Return the answers of the window with the lowest values of a measure, lowest first.
 
     Only answers whose image is kept, each at its lowest value over the sources of regions, or
-    against the region of one source.
+    against the region of one source. With `highest`, those with the highest values, likewise.
     """
     since = beginning(connection, model, version, window)
     values, answers = tables.measures, tables.predictions
-    lowest = sa.func.min(values.c.value).label("lowest")
+    extreme = sa.func.max if highest else sa.func.min
+    found = extreme(values.c.value).label("found")
     wanted = (
-        sa.select(answers, lowest)
+        sa.select(answers, found)
         .join(values, values.c.prediction_id == answers.c.prediction_id)
         .where(*_of(values, model, version), values.c.name == measure, values.c.current)
         .where(values.c.event_time >= since, answers.c.stream == "live")
         .where(answers.c.image.is_not(None), ~answers.c.erased)
         .group_by(answers.c.prediction_id)
-        .order_by(lowest, answers.c.prediction_id)
+        .order_by(found.desc() if highest else found, answers.c.prediction_id)
         .limit(limit)
     )
     if class_label is not None:
@@ -213,7 +216,7 @@ def examples(
             row.version,
             row.class_label,
             row.confidence,
-            row.lowest,
+            row.found,
         )
         for row in connection.execute(wanted)
     ]
@@ -305,7 +308,7 @@ def _answers(
             sa.func.coalesce(sa.func.sum(right), 0).label("right"),
         ).where(*_of(table, model, version), table.c.stream == "live", table.c.event_time >= since)
     ).one()
-    known = row.labelled > 0
+    known = row.labelled >= LABELS
     return row.answers, intervals.wilson(row.right, row.labelled) if known else None
 
 

@@ -33,10 +33,16 @@ def status(*, json: Json = False) -> None:
             connection, states=("alarm", "acknowledged", "requested"), limit=100
         ).rows
         waiting = reader.pending(chosen.journal, ledger.places(connection))
+        judged = _verdicts(chosen, connection)
     if json:
         shown = [{**row, "evidence": dict(row["evidence"])} for row in alarms]
-        terminal.print_json({"events": head.seq, "pending_bytes": waiting, "alarms": shown})
+        told = {model: asdict(each) for model, each in judged.items()}
+        terminal.print_json(
+            {"events": head.seq, "pending_bytes": waiting, "alarms": shown, "verdicts": told}
+        )
         return
+    for model, each in judged.items():
+        terminal.say(f"{model}: {each.sentence} Next: {each.label.lower()}.")
     terminal.say(f"{head.seq} events, {waiting} bytes of the journal wait to be ingested")
     if not alarms:
         terminal.say("no alarm stands")
@@ -196,6 +202,28 @@ def drill(
     if not outcome.alarmed:
         terminal.fail(f"no alarm within {outcome.seconds:.0f} s at {recall}; does an auditor run?")
     terminal.say(f"the alarm came after {outcome.seconds:.1f} s at {recall}")
+
+
+def _verdicts(chosen: Settings, connection: Any) -> dict[str, Any]:  # noqa: ANN401 - loaded late
+    """Return the verdict on every model of the registry."""
+    from audit import standing, verdict
+    from models.registry import Registry
+    from services.retraining import pointing, rows
+
+    registry, now = Registry(chosen.registry), clock.now()
+    retrainings = rows.connect(chosen.retraining_store)
+    try:
+        return {
+            model: verdict.judge(
+                standing.glanced(
+                    connection, model, pointing.pointer(registry, retrainings, model), now=now
+                ),
+                now=now,
+            )
+            for model in registry.models()
+        }
+    finally:
+        retrainings.engine.dispose()
 
 
 def store(chosen: Settings) -> Any:  # noqa: ANN401 - loaded late, like everything heavy here

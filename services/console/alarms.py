@@ -7,9 +7,12 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse
+from sqlalchemy.engine import Connection
 
-from audit import change_control, report
+from audit import change_control, incidents, recent, report
 from audit.errors import PlanError
+from audit.incidents import Incident
+from audit.recent import Example
 from models.errors import RegistryError
 from services.console import layout, runs
 from services.retraining import recommending, teaching
@@ -21,6 +24,7 @@ from services.wiring import Serving
 router = APIRouter(tags=["pages"])
 
 _PAGE = 50
+_EXAMPLES = 12  # answers behind an incident
 _RECENT = 100  # retrainings of a model among which that of an alarm is looked for
 STANDING = ("alarm", "acknowledged", "requested", "warning")
 # Those from which a retraining may be asked for.
@@ -79,6 +83,29 @@ class AlarmView:
     open: Opening | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class IncidentView:
+    """Alarms with one cause as the page shows them.
+
+    Attributes:
+        found: The incident.
+        kind: Colour of its state.
+        state: Its state in words.
+        cause: Its likely cause in words.
+        moved: What moved, in words.
+        views: Its alarms.
+        examples: Answers that show it best; at most `_EXAMPLES`.
+    """
+
+    found: Incident
+    kind: str
+    state: str
+    cause: str
+    moved: Sequence[str]
+    views: Sequence[AlarmView]
+    examples: Sequence[Example]
+
+
 @router.get(
     "/alarms",
     summary="Alarms, to look at",
@@ -104,7 +131,7 @@ def alarms_page(
                 after=cursor if (cursor or "").isdecimal() else None,
                 limit=_PAGE,
             )
-    views = [view(row) for row in page.rows]
+    views = _with_runs(serving, [view(row) for row in page.rows])
     return layout.page(
         "alarms.html",
         here="/alarms",
@@ -112,9 +139,48 @@ def alarms_page(
         model=model or None,
         models=serving.registry.models(),
         show=show,
-        views=_with_runs(serving, views),
+        incidents=_incidents(serving, views),
         after=page.after,
     )
+
+
+def answers_behind(
+    connection: Connection, alarm: Mapping[str, Any], limit: int = _EXAMPLES
+) -> Sequence[Example]:
+    """Return the answers that show an alarm best, the strongest first."""
+    return recent.examples(
+        connection,
+        alarm["model"],
+        alarm["version"],
+        alarm["measure"],
+        limit=limit,
+        class_label=alarm["class_label"] or None,
+        highest=alarm["side"] == "high",
+    )
+
+
+def _incidents(serving: Serving, views: Sequence[AlarmView]) -> list[IncidentView]:
+    by_id = {each.row["alarm_id"]: each for each in views}
+    found = incidents.group([each.row for each in views], reliance=recent.RELIANCE)
+    store = serving.store()
+    if store is None:
+        return []
+    shown = []
+    with store.connected() as connection:
+        for each in found:
+            kind, state = STATES.get(each.state, ("unknown", each.state))
+            shown.append(
+                IncidentView(
+                    found=each,
+                    kind=kind,
+                    state=state,
+                    cause=incidents.CAUSES[each.cause],
+                    moved=[layout.MEASURES.get(name, name) for name in each.measures],
+                    views=[by_id[row["alarm_id"]] for row in each.alarms],
+                    examples=answers_behind(connection, each.leading),
+                )
+            )
+    return shown
 
 
 def view(row: Mapping[str, Any]) -> AlarmView:

@@ -1,21 +1,25 @@
 """The first page: every model at a glance."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
-from audit import recent
-from audit.recent import Glance
+from audit import recent, verdict
+from audit import standing as standings
+from audit.recent import Example, Glance
+from audit.verdict import Step, Verdict
 from services import clock
 from services.console import layout, runs
 from services.console.runs import RunView
+from services.retraining import pointing
 from services.routes.depending import Connected, refusals
 from services.wiring import Serving
 
 router = APIRouter(tags=["pages"])
 
+PROOF = 4  # pictures beside the sentence
 # The first state that some alarm of the model is in decides.
 WORST = (
     ("alarm", "alarm", "{} raised"),
@@ -48,6 +52,9 @@ class ModelView:
         since: When that was decided, as ISO 8601 text.
         glance: What the audit knows; None where there is no audit store.
         standing: Of its alarms.
+        verdict: Whether it is right for the right reasons, and what to do next.
+        link: Where the next step is taken; "" for nowhere.
+        proof: The answers that show it best: lowest relevance mass first; at most `PROOF`.
         run: Its last retraining; None where there is none.
     """
 
@@ -56,6 +63,9 @@ class ModelView:
     since: str | None
     glance: Glance | None
     standing: Standing
+    verdict: Verdict
+    link: str
+    proof: Sequence[Example]
     run: RunView | None
 
 
@@ -69,6 +79,7 @@ def overview(serving: Connected) -> HTMLResponse:
         views=views,
         audited=serving.store() is not None,
         default=serving.settings.default_model,
+        port=serving.settings.port,
     )
 
 
@@ -81,23 +92,49 @@ def overview(serving: Connected) -> HTMLResponse:
 def overview_models(serving: Connected) -> HTMLResponse:
     """Return the part of the overview that changes."""
     views = [model_view(serving, name) for name in serving.registry.models()]
-    return layout.page("overview_models.html", here="/", views=views)
+    return layout.page("overview_models.html", here="/", views=views, port=serving.settings.port)
 
 
 def model_view(serving: Serving, name: str) -> ModelView:
     """Return what the overview shows of a model."""
     pointer, store, found = serving.registry.pointer(name), serving.store(), None
+    now, proof = clock.now(), tuple[Example, ...]()
+    said = pointing.pointer(serving.registry, serving.retrainings, name)
+    known = standings.unaudited(said)
     if store is not None:
         with store.connected() as connection:
-            found = recent.glance(connection, name, pointer.version, now=clock.now())
+            found = recent.glance(connection, name, pointer.version, now=now)
+            known = standings.known(connection, name, said, found)
+            proof = tuple(
+                recent.examples(connection, name, pointer.version, "relevance_mass", limit=PROOF)
+            )
+    judged, run = verdict.judge(known, now=now), _last_run(serving, name)
     return ModelView(
         name=name,
         champion=pointer.version,
         since=pointer.history[-1].at if pointer.history else None,
         glance=found,
-        standing=standing(found.alarms if found else {}, watched=found is not None),
-        run=_last_run(serving, name),
+        standing=standing(found.alarms if found else {}, watched=judged.colour == "ok"),
+        verdict=judged,
+        link=_link(judged.step, name, run),
+        proof=proof,
+        run=run,
     )
+
+
+def _link(step: Step, model: str, run: RunView | None) -> str:
+    """Return where a step is taken."""
+    last = f"/runs/{run.found.retraining_id}" if run else f"/runs?model={model}"
+    return {
+        Step.PROMOTE: f"/models/{model}#versions",
+        Step.REVIEW: f"/review?model={model}",
+        Step.RETRAIN: f"/alarms?model={model}",
+        Step.FOLLOW_RUN: last,
+        Step.FOLLOW_TRIAL: last,
+        Step.LOOK_AT_ALARMS: f"/alarms?model={model}",
+        Step.ASK: f"/try?model={model}",
+        Step.SEND_REGIONS: f"/review?model={model}",
+    }.get(step, "")
 
 
 def _last_run(serving: Serving, name: str) -> RunView | None:
@@ -106,8 +143,13 @@ def _last_run(serving: Serving, name: str) -> RunView | None:
 
 
 def standing(alarms: Mapping[str, int], *, watched: bool) -> Standing:
-    """Return what alarms in these states amount to."""
+    """Return what alarms in these states amount to.
+
+    Args:
+        alarms: State → alarms in it.
+        watched: Whether what is watched shows that the reasons are right: only then is green said.
+    """
     for state, kind, words in WORST:
         if number := alarms.get(state, 0):
             return Standing(kind, words.format(f"{number} alarm{'s' if number > 1 else ''}"))
-    return Standing("ok", "no alarm") if watched else Standing("unknown", "not audited yet")
+    return Standing("ok" if watched else "unknown", "no alarm")

@@ -7,10 +7,11 @@ from typing import Annotated, Literal, TypeAlias
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse
 
-from audit import readings
+from audit import readings, report
 from audit.agreement import Agreement
+from audit.errors import UnknownRecordError
 from audit.records import ReadingKind
-from services.console import layout, queue
+from services.console import alarms, layout, queue
 from services.console.queue import Item
 from services.contract.predictions import PredictionId
 from services.routes.depending import Connected, refusals
@@ -86,6 +87,9 @@ def review_page(
     kind: Annotated[Kind, Query(description="Which queue.")] = "first",
     reader: Annotated[str, Query(max_length=128, pattern=r"^[^\x00]*$")] = "",
     *,
+    alarm: Annotated[
+        str, Query(max_length=64, pattern="^[0-9A-Za-z]*$", description="Answers behind it first.")
+    ] = "",
     blind: Annotated[bool, Query(description="Judge the image before the answer shows.")] = False,
 ) -> HTMLResponse:
     """Show a queue of a model: image, heatmap and region, verdicts by key."""
@@ -96,6 +100,8 @@ def review_page(
     person = who.name if who.signed_in else reader
     waiting = None if name is None else _waiting(serving, name, kind, person)
     found = [] if waiting is None else list(waiting.items)
+    if alarm:
+        found = _behind(serving, alarm, found, kind)
     if prediction is not None:
         picked = next(
             (each for each in found if each.prediction_id == prediction),
@@ -116,6 +122,24 @@ def review_page(
         classes=() if name is None else _classes(serving, name),
         verdicts=VERDICTS,
     )
+
+
+def _behind(serving: Serving, alarm_id: str, found: list[Item], kind: Kind) -> list[Item]:
+    """Return the queue with the answers behind an alarm first.
+
+    Raises:
+        UnknownRecordError: If there is no such alarm.
+    """
+    with serving.store.require().connected() as connection:
+        row = report.alarm(connection, alarm_id)
+        if row is None:
+            raise UnknownRecordError(f"there is no alarm {alarm_id}")
+        behind = [each.prediction_id for each in alarms.answers_behind(connection, row)]
+    waiting = {each.prediction_id: each for each in found}
+    first = [
+        waiting.get(each, Item(each, "chosen", 1.0, 1.0, {}, READINGS[kind])) for each in behind
+    ]
+    return [*first, *(each for each in found if each.prediction_id not in set(behind))]
 
 
 def _waiting(serving: Serving, model: str, kind: Kind, reader: str) -> Waiting | None:

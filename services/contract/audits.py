@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from audit.verdict import Colour, Kind, Step
 from services.contract.predictions import Base64, Reply, Request
 
 Actor = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00]*$")]
@@ -262,3 +263,18 @@ class WebhookReply(Reply):
     """Ids of the requests that were asked for; the same alert gives the same id again."""
     ignored: int
     """Alerts that are resolved, ask for nothing, or are about no model of the registry."""
+
+
+class VerdictReply(Reply):
+    """Whether a model is right for the right reasons, in one sentence."""
+
+    model: str
+    kind: Kind
+    """What the sentence says, for programs."""
+    colour: Colour
+    """`ok` only where the reasons are watched and the whole interval speaks for them."""
+    sentence: str
+    next_step: Step
+    """What to do next, for programs."""
+    next_step_label: str
+    """The same in words."""

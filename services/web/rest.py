@@ -36,6 +36,7 @@ from services.routes import (
     suspicions,
     trials,
     truths,
+    verdicts,
     versions,
 )
 from services.routes.depending import installed_version
@@ -49,6 +50,7 @@ ROUTERS: Sequence[APIRouter] = (
     attachments.router,
     trials.router,
     audits.router,
+    verdicts.router,
     suspicions.router,
     charts.router,
     decisions.router,

@@ -81,14 +81,22 @@ def test_traffic_is_counted_by_day_whatever_the_version(store, answers) -> None:
 
 def test_accuracy_needs_labels(store, answers) -> None:
     assert seen(store).accuracy is None
-    last, before = answers[-1], answers[-2]
-    wrong = next(label for label in entries.LABELS if label != before.decided.label)
-    for number, (about, label) in enumerate([(last, last.decided.label), (before, wrong)]):
+    *known, last = answers[-recent.LABELS :]
+    for number, about in enumerate(known):
+        label = about.decided.label
+        if number % 2:
+            label = next(each for each in entries.LABELS if each != label)
         name = entries.identifier(9000 + number)
         store.add(records.LabelEvent(name, NOW, about.prediction_id, label, "ada"))
 
+    assert seen(store).accuracy is None, "one fewer than it takes"
+    name = entries.identifier(9100)
+    store.add(records.LabelEvent(name, NOW, last.prediction_id, last.decided.label, "ada"))
     accuracy = seen(store).accuracy
-    assert (0.5, 2) == (accuracy.value, accuracy.observations)
+    assert ((recent.LABELS // 2 + 1) / recent.LABELS, recent.LABELS) == (
+        accuracy.value,
+        accuracy.observations,
+    )
 
 
 def test_the_source_with_the_most_regions_is_shown(store) -> None:

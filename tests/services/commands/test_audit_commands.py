@@ -89,7 +89,9 @@ def test_without_a_store_it_says_so_in_one_line(verb) -> None:
 def test_status_counts() -> None:
     assert "20 events, 0 bytes" in rightly("audit", "status").output
     shown = json.loads(rightly("audit", "status", "--json").output)
+    [verdict] = shown.pop("verdicts").values()
     assert shown == {"events": 20, "pending_bytes": 0, "alarms": []}
+    assert "fresh" == verdict["kind"], "the answers are of a version that does not answer"
 
 
 @pytest.mark.usefixtures("filled")
