@@ -16,6 +16,7 @@ import torch
 from models.architectures import Classifier
 from models.errors import TrainingError
 from models.modes import training_mode
+from models.training import strengths
 from models.training.batches import batch_of, epoch_order
 from models.training.image_sets import ImageSet
 from models.training.objectives import ERM, Moment, Objective
@@ -36,8 +37,11 @@ def balance(
 ) -> Objective:
     """Return the objective with the weight at which λ·explanation = ratio·label.
 
+    Of robust methods it is the weight of the gradient penalty, `gradient`, with λ·penalty in the
+    place of λ·explanation; their `radius` is no weight, and stays.
+
     Args:
-        objective: One with a `weight`.
+        objective: One with a `weight` or a `gradient`.
         classifier: What will be trained; it is not changed.
         training: Rows to measure on.
         config: Batch size, and how the warm-up is trained.
@@ -50,9 +54,10 @@ def balance(
     Raises:
         TrainingError: If the objective has no weight, or its term is zero on these rows.
     """
-    fields: dict[str, Any] = vars(objective)
-    if "weight" not in fields:
+    name = strengths.balanced(vars(objective))
+    if name is None:
         raise TrainingError(f"{objective.name} has no weight to balance")
+    term = "explanation" if name == "weight" else name
     probe = deepcopy(classifier)
     if warm_up:
         early = replace(config, epochs=warm_up, criterion="last", schedule="constant")
@@ -61,7 +66,9 @@ def balance(
             return objective
     device = config.chosen_device()
     probe.to(device)
-    measured = deepcopy(objective)
+    measured: Objective = deepcopy(objective)
+    if name == "gradient":  # without a weight the penalty is not computed
+        measured = replace(measured, gradient=1.0)  # type: ignore[type-var]  # a dataclass
     measured.begin(probe, training)
     order = epoch_order(len(training), seed=config.seed, epoch=0)
     label = explanation = 0.0
@@ -73,11 +80,11 @@ def balance(
         with torch.random.fork_rng(devices=[]), training_mode(probe, freeze_batchnorm=frozen):
             terms = measured.loss(probe, batch, Moment(step=step, seed=config.seed)).terms
         label += float(terms["label"])
-        explanation += float(terms["explanation"])
+        explanation += float(terms[term])
     if not explanation > 0:
         raise TrainingError(
-            f"the explanation term of {objective.name} is {explanation} on the training rows: "
+            f"the {term} term of {objective.name} is {explanation} on the training rows: "
             "there is nothing to balance"
         )
-    weight = ratio * label / explanation
-    return replace(objective, weight=weight)  # type: ignore[type-var]  # a dataclass: it has fields
+    found: dict[str, Any] = {name: ratio * label / explanation}
+    return replace(objective, **found)  # type: ignore[type-var]  # a dataclass: it has fields

@@ -8,7 +8,15 @@ from typing import Any
 
 from models.architectures import Classifier
 from models.errors import TrainingError
-from models.training import building, methods, options, procedures, recipes, teaching
+from models.training import (
+    building,
+    methods,
+    options,
+    procedures,
+    recipes,
+    strengths,
+    teaching,
+)
 from models.training.balance import balance
 from models.training.exemplary import ExemplaryLearning
 from models.training.image_sets import ImageSet
@@ -150,21 +158,21 @@ def _balanced(
     *,
     stages: Stages,
 ) -> tuple[Recipe, Objective]:
-    """Find the weight; the recipe that is returned names it instead of the rule.
+    """Find the weight (robust methods: of the gradient); the recipe names it in the rule's place.
 
     A training that goes on takes the weight that it began with.
     """
+    name = strengths.balanced(vars(objective)) or "weight"
     noted = None if stages.checkpoint is None else stages.checkpoint / _BALANCED
     former = None if noted is None else recipes.remembered(noted, recipe, data=training.digest)
     if former is not None:
-        weight = former.options["weight"]
-        return former, replace(objective, weight=weight)  # type: ignore[type-var]  # a dataclass
+        kept = {name: former.options[name]}
+        return former, replace(objective, **kept)  # type: ignore[type-var]  # a dataclass
     rule = dict(recipe.balance or {})
     found = balance(
         objective, classifier, training, recipe.training, should_stop=stages.should_stop, **rule
     )
-    weight = float(vars(found)["weight"])
-    changed = {**recipe.options, "weight": weight}
+    changed = {**recipe.options, name: float(vars(found)[name])}
     balanced = replace(recipe, options=changed, balance=None)
     stopped = stages.should_stop is not None and stages.should_stop()
     if noted is not None and not stopped:

@@ -1,9 +1,10 @@
-"""A small search of an explanation's weight and the step size, judged on the validation split.
+"""A small search of an explanation's strength and the step size, judged on the validation split.
 
 The validation split carries the training's shortcuts, so accuracy on it alone would choose the
 weight zero. What is maximised is the recipe's criterion; the search keeps the largest weight among
 the trials that lose at most `tolerance` of the best value: as much explanation as accuracy allows
-(Ross et al. 2017 raise λ until accuracy just starts to fall).
+(Ross et al. 2017 raise λ until accuracy just starts to fall). Robust methods have a `gradient`
+and a `radius` in the place of a weight, or beside it (`strengths.py`).
 
 ERM has no explanation; its weight decay is searched in place of it, and the best value is kept:
 the control "ERM with tuned weight decay" that every explanation loss has to beat.
@@ -15,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from models.errors import LossNotFiniteError, TrainingError
+from models.training import strengths
 from models.training.building import read_splits
 from models.training.image_sets import ImageSet
 from models.training.methods import option_names
@@ -22,7 +24,6 @@ from models.training.objectives import ERM
 from models.training.recipes import Recipe
 from models.training.running import run
 
-_WEIGHTS = (1e-2, 1e4)
 _DECAYS = (1e-6, 10.0)
 _RATES = (0.3, 3.0)  # factors on the recipe's own
 
@@ -47,8 +48,9 @@ class Trial:
         """Return what was tried and what came of it, as plain values."""
         training = self.recipe.training
         tried = {"learning_rate": training.learning_rate, "weight_decay": training.weight_decay}
-        weight = self.recipe.options.get("weight")
-        return {"weight": weight, **tried, "value": self.value, "failed": self.failed}
+        named = strengths.searched(self.recipe.options) or ("weight",)
+        strength = {name: self.recipe.options.get(name) for name in named}
+        return {**strength, **tried, "value": self.value, "failed": self.failed}
 
 
 def search(
@@ -66,7 +68,8 @@ def search(
     nothing about a training: trials are then judged by the accuracy of their last epoch.
 
     Args:
-        recipe: Where to begin; its weight (ERM: its weight decay) and learning rate are searched.
+        recipe: Where to begin; its weight, `gradient` and `radius` (ERM: its weight decay) and
+            learning rate are searched.
         trials: How many trainings.
         tolerance: Share of the best value that the chosen one may lose.
         progress: Told after each trial.
@@ -81,7 +84,7 @@ def search(
         import optuna  # noqa: PLC0415  # optional, and wanted here only
     except ImportError as error:
         raise TrainingError("the search needs Optuna: pip install 'rightly[search]'") from error
-    if recipe.objective != ERM.name and "weight" not in option_names(recipe.objective):
+    if recipe.objective != ERM.name and not strengths.searched(option_names(recipe.objective)):
         raise TrainingError(f"{recipe.objective} has no weight to search")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sets = read_splits(recipe) if splits is None else splits
@@ -114,8 +117,9 @@ def search(
 def choose(trials: Sequence[Trial], *, tolerance: float = 0.01) -> Trial:
     """Return the trial with the largest weight among those that lose little of the best value.
 
-    Without an explanation there is nothing to prefer: the best value then, and of equals the
-    largest weight decay.
+    Where several strengths are searched, the largest is the one furthest up in their limits, on
+    average and by logarithms. Without an explanation there is nothing to prefer: the best value
+    then, and of equals the largest weight decay.
 
     Args:
         trials: Of one search, at least one.
@@ -130,21 +134,23 @@ def choose(trials: Sequence[Trial], *, tolerance: float = 0.01) -> Trial:
             f"each of the {len(trials)} trials failed, the first because {trials[0].failed}"
         )
     best = max(value for value, _ in valued)
-    if "weight" not in valued[0][1].recipe.options:
+    if not strengths.searched(valued[0][1].recipe.options):
         equals = [each for value, each in valued if value == best]
         return max(equals, key=lambda each: each.recipe.training.weight_decay)
     good = [each for value, each in valued if value >= best - tolerance * abs(best)]
-    return max(good, key=lambda each: float(each.recipe.options["weight"]))
+    return max(good, key=lambda each: strengths.strength(each.recipe.options))
 
 
 def _drawn(recipe: Recipe, draw: Draw) -> Recipe:
-    """Return the recipe with a weight, or ERM's weight decay, and a learning rate drawn anew."""
+    """Return the recipe with its strengths, or ERM's decay, and a learning rate drawn anew."""
     if recipe.objective == ERM.name:
         training = replace(recipe.training, weight_decay=draw("weight_decay", _DECAYS))
         options = recipe.options
     else:
         training = recipe.training
-        options = {**recipe.options, "weight": draw("weight", _WEIGHTS)}
+        named = strengths.searched(option_names(recipe.objective))
+        drawn = {name: draw(name, strengths.LIMITS[name]) for name in named}
+        options = {**recipe.options, **drawn}
     rate = training.learning_rate * draw("rate", _RATES)
     training = replace(training, learning_rate=rate)
     return replace(recipe, options=options, training=training, balance=None)

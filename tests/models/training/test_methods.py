@@ -36,7 +36,7 @@ from models.training.losses.rrr import RRR
 from models.training.objectives import ERM, Batch, Moment
 from models.training.optimizers import TrainingConfig
 from models.training.r4 import R4, gradient_bounds
-from models.training.robust import IBPEx, PGDEx
+from models.training.robust import IBPEx, PGDEx, RandEx
 from models.training.scores import answers
 from models.training.trainer import train
 from models.training.two_stage import TwoStage
@@ -537,6 +537,19 @@ def test_just_train_twice_and_dfr_help_where_some_rows_contradict_the_cue() -> N
 def test_dfr_needs_groups() -> None:
     with pytest.raises(TrainingError, match="only one"):
         groups.refit_last_layer(toy(), spread(20, 0, agree=1.0).take([0, 0]))
+
+
+@pytest.mark.parametrize("made", [PGDEx(steps=1), IBPEx(), RandEx()])
+def test_balance_finds_the_weight_of_a_robust_methods_gradient(made) -> None:
+    network = convolutional().float()
+    config = TrainingConfig(epochs=1, batch_size=9, device="cpu")
+    found = balance(made, network, rows(), config, warm_up=0)
+    terms = found.loss(network, batch_of(rows(), np.arange(9)), MOMENT).terms
+
+    assert found == replace(made, gradient=found.gradient)
+    assert float(found.gradient * terms["gradient"]) == pytest.approx(
+        float(terms["label"]), rel=1e-4
+    )
 
 
 def test_balance_makes_the_terms_alike() -> None:

@@ -122,6 +122,34 @@ def test_the_weight_decay_of_erm_is_searched() -> None:
         search(recipe("group_dro"), 1, splits=SETS)
 
 
+@pytest.mark.parametrize("objective", ["pgd_ex", "ibp_ex", "rand_ex"])
+def test_of_robust_methods_the_gradient_and_the_radius_are_searched(objective: str) -> None:
+    options = {"steps": 1} if objective == "pgd_ex" else {}
+    flat = Recipe("discs", objective, "models.training.networks:compact", height=28, width=28,
+                  options=options, training=CONFIG)  # fmt: skip
+    sets = {name: replace(each, images=each.images.repeat(2, 1).repeat(2, 2)[:, :28, :28],
+                          relevant=each.relevant.repeat(2, 1).repeat(2, 2)[:, :28, :28])
+            for name, each in SETS.items()}  # fmt: skip
+    chosen, trials = search(flat, 3, splits=sets)
+
+    assert {"gradient", "radius"} <= chosen.options.keys()
+    assert all(0.01 <= each.recipe.options["radius"] <= 1 for each in trials)
+    assert len({each.recipe.options["gradient"] for each in trials}) == 3
+    told = trials[0].to_mapping()
+    assert told["radius"] == trials[0].recipe.options["radius"]
+    assert "weight" not in told
+
+
+def test_of_several_strengths_the_furthest_up_on_average_is_chosen() -> None:
+    def robust(gradient: float, radius: float) -> Trial:
+        options = {"gradient": gradient, "radius": radius}
+        return Trial(recipe("pgd_ex", options=options), 0.9)
+
+    both, more_gradient, more_radius = robust(100, 0.3), robust(300, 0.02), robust(1, 0.9)
+
+    assert choose([more_gradient, both, more_radius]) == both
+
+
 def test_the_criterion_last_judges_by_accuracy() -> None:
     """It counts epochs, by which every trial would be as good as any other."""
     _, trials = search(recipe("erm", training=replace(CONFIG, criterion="last")), 2, splits=SETS)
