@@ -23,7 +23,7 @@ from pathlib import Path
 import flat
 import torch
 from relearning import cells, cost, tables, targets
-from relearning.methods import chosen, seeds
+from relearning.methods import METHODS, chosen, seeds
 from relearning.published import PUBLISHED
 from relearning.tasks import TASKS
 
@@ -99,7 +99,7 @@ def _task(task: str, asked: argparse.Namespace, folder: Path, data: Path) -> lis
             cell = cells.load(path)
             if cell is None and not asked.print:
                 try:
-                    cell = cells.run(plan, task, method, seed, data)
+                    cell = cells.run(plan, task, method, METHODS[method], seed=seed, data=data)
                 except DatasetError as missing:
                     print(f"{task} was left out: {missing}", file=sys.stderr)
                     return []

@@ -20,7 +20,7 @@ from models.modes import evaluation_mode
 from models.training import groups
 from models.training.balance import balance
 from models.training.batches import batch_of
-from models.training.distillation import TEA
+from models.training.distillation import TEA, masked_images, same_images
 from models.training.e2kd import E2KD
 from models.training.image_sets import ImageSet
 from models.training.methods import objective
@@ -28,8 +28,9 @@ from models.training.objectives import ERM, Objective, fit_mask
 from models.training.optimizers import TrainingConfig
 from models.training.scores import answers, worst
 from models.training.tasks import Task
+from models.training.teaching import blackened
 from models.training.trainer import train
-from relearning.methods import METHODS, Method
+from relearning.methods import Method
 from relearning.tasks import Plan, classifier
 
 _PACKAGES = ("torch", "numpy")
@@ -42,18 +43,20 @@ def path_of(folder: Path, task: str, method: str, seed: int) -> Path:
     return folder / task / f"{name}.{seed}.json"
 
 
-def run(plan: Plan, name: str, method: str, seed: int, data: Path) -> dict[str, Any]:
+def run(
+    plan: Plan, name: str, method: str, chosen: Method, *, seed: int, data: Path
+) -> dict[str, Any]:
     """Train and judge one cell; what a method refuses is its result.
 
     Args:
         plan: The task.
         name: The task's name.
         method: The method's name.
+        chosen: The method.
         seed: Of the task, the weights and the training.
         data: Folder of the real data sets.
     """
     task = plan.make(plan, data, seed)
-    chosen = METHODS[method]
     cell: dict[str, Any] = {
         "task": name,
         "method": method,
@@ -64,6 +67,7 @@ def run(plan: Plan, name: str, method: str, seed: int, data: Path) -> dict[str, 
             "objective": chosen.objective,
             "options": dict(chosen.options),
             "masks": chosen.masks.__name__,
+            "view": chosen.view,
             "refines": chosen.refines,
             "balanced": chosen.balanced,
             "config": asdict(_config(plan, chosen, seed)) | {"weight_decay": chosen.decay},
@@ -87,8 +91,11 @@ def run(plan: Plan, name: str, method: str, seed: int, data: Path) -> dict[str, 
     if {"sticker", "plain"} <= task.tests.keys():
         cell["sticker_effect"] = _sticker_effect(network, task)
     if isinstance(made, TEA | E2KD):
-        cell["teacher"] = {test: _judged(made.teacher, rows) for test, rows in task.tests.items()}
-        cell["agreement"] = _agreement(network, made.teacher, task.training)
+        shown = _shown(chosen)
+        cell["teacher"] = {
+            test: _judged(made.teacher, shown(rows)) for test, rows in task.tests.items()
+        }
+        cell["agreement"] = _agreement(network, made.teacher, task.training, shown)
     return cell
 
 
@@ -110,7 +117,7 @@ def save(path: Path, cell: dict[str, Any]) -> None:
 
 def _config(plan: Plan, method: Method, seed: int) -> TrainingConfig:
     rate = plan.config.learning_rate * method.rate
-    config = replace(plan.config, seed=seed, learning_rate=rate)
+    config = replace(plan.config, **{"seed": seed, "learning_rate": rate, **method.training})
     if isinstance(method.decay, float):
         return replace(config, weight_decay=method.decay)
     return config
@@ -142,7 +149,8 @@ def _trained(
         train(network, ERM(), rows, task.validation, config)
         steps *= 2
     if method.objective in _TAUGHT:
-        made = _TAUGHT[method.objective](_teacher(plan, task, seed))
+        view = {"same": same_images, "masked": masked_images}[method.view]
+        made = _TAUGHT[method.objective](_teacher(plan, task, method, seed), view=view)
     else:
         made = objective(method.objective, method.options)
     if method.balanced:
@@ -152,7 +160,12 @@ def _trained(
     return network, steps, made
 
 
-_TAUGHT: Mapping[str, Callable[[Classifier], Objective]] = {"tea": TEA, "e2kd": E2KD}
+_TAUGHT: Mapping[str, Callable[..., Objective]] = {"tea": TEA, "e2kd": E2KD}
+
+
+def _shown(method: Method) -> Callable[[ImageSet], ImageSet]:
+    """Return what turns rows into what the method's teacher sees of them."""
+    return blackened if method.view == "masked" else lambda rows: rows
 
 
 def _decay(plan: Plan, task: Task, tried: tuple[float, ...], seed: int) -> float:
@@ -169,11 +182,12 @@ def _decay(plan: Plan, task: Task, tried: tuple[float, ...], seed: int) -> float
     return max(tried, key=lambda each: (scores[each], each))
 
 
-def _teacher(plan: Plan, task: Task, seed: int) -> Classifier:
-    """Return a teacher trained on the rows without the cue; it sees the student's images."""
+def _teacher(plan: Plan, task: Task, method: Method, seed: int) -> Classifier:
+    """Return a teacher trained on the rows without the cue, or on blackened rows."""
     teacher = classifier(plan, task, seed + 1000)
     config = replace(plan.config, seed=seed)
-    train(teacher, ERM(), task.ceiling, task.validation, config)
+    rows = blackened(task.training) if method.view == "masked" else task.ceiling
+    train(teacher, ERM(), rows, task.validation, config)
     return teacher
 
 
@@ -244,7 +258,13 @@ def _sticker_effect(network: Classifier, task: Task) -> float:
     return round(float((likely[0] - likely[1]).mean()), 4)
 
 
-def _agreement(student: Classifier, teacher: Classifier, rows: ImageSet) -> float:
+def _agreement(
+    student: Classifier,
+    teacher: Classifier,
+    rows: ImageSet,
+    shown: Callable[[ImageSet], ImageSet],
+) -> float:
     """Return how often student and teacher decide alike on the training's own distribution."""
-    own, theirs = (answers(each, rows).logits.argmax(axis=1) for each in (student, teacher))
+    own = answers(student, rows).logits.argmax(axis=1)
+    theirs = answers(teacher, shown(rows)).logits.argmax(axis=1)
     return round(float((own == theirs).mean()), 4)

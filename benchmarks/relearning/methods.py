@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from models.training import generators
 from models.training.image_sets import ImageSet
@@ -59,6 +59,9 @@ class Method:
             are as biased as the others.
         balanced: Whether the weight is found by the ratio of the terms (`balance.py`).
         rate: Factor on the task's learning rate.
+        training: Settings of the trainer that differ from the task's, by their names.
+        view: What the teacher of TEA sees: the student's images ("same"; it has learnt without
+            the cue), or those with the irrelevant pixels black ("masked").
         refines: Whether training begins with the weights of a trained ERM.
         rows: "training", or "ceiling" for the rows without the cue.
         only: Tasks it is for, by their names' beginnings; empty for all.
@@ -72,6 +75,8 @@ class Method:
     decay: float | tuple[float, ...] = 1e-4
     balanced: bool = False
     rate: float = 1.0
+    training: Mapping[str, Any] = field(default_factory=dict)
+    view: Literal["same", "masked"] = "same"
     refines: bool = False
     rows: str = "training"
     only: tuple[str, ...] = ()
@@ -159,6 +164,11 @@ METHODS: dict[str, Method] = {
     "e2KD": Method("e2kd", only=("C", "A-digits")),
     "TEA": Method("tea", only=("C", "A-digits"), main=True),
 }  # fmt: skip
+
+
+MASKS: Mapping[str, Masks] = {
+    each.__name__: each for each in (true, none, displaced, fifth, half, tenth, shifted)
+}
 
 
 def chosen(task: str, named: Sequence[str], *, main: bool) -> list[str]:

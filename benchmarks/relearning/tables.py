@@ -109,10 +109,10 @@ def _row(
         method=name,
         seeds=len(done),
         tests={
-            test: _interval([cell["tests"][test]["accuracy"] for cell in done])
+            test: interval([cell["tests"][test]["accuracy"] for cell in done])
             for test in done[0]["tests"]
         },
-        worst=_interval([cell["tests"][judged][worst] for cell in done]),
+        worst=interval([cell["tests"][judged][worst] for cell in done]),
         flips=_mean(done, "flip_rate"),
         shift=_mean(done, "probability_shift"),
         gradient=_mean(done, "gradient_ratio"),
@@ -140,7 +140,7 @@ def _step(cells: Sequence[Mapping[str, Any]]) -> float | None:
     return min(values) if values else None
 
 
-def _interval(values: Sequence[float]) -> tuple[float, float | None]:
+def interval(values: Sequence[float]) -> tuple[float, float | None]:
     """Return mean and half width of Student's 95 % interval."""
     if len(values) == 1:
         return values[0], None

@@ -1,0 +1,77 @@
+"""The papers that Rightly makes usable, tried: published figures beside ours, and why they differ.
+
+    python benchmarks/papers.py [--paper tea] [--table D3] [--row NAME …] [--seed 0] [--list]
+    python benchmarks/papers.py --page docs/papers.md
+
+Each paper has a recipe, benchmarks/recipes/*.toml. A cell (row × seed) is a small file below
+benchmarks/results/papers and never computed twice, so an interrupted run goes on where it ended.
+`--page` computes nothing, and writes the page that docs/papers.md is from the cells that exist;
+what was not run is marked there. `--device cuda` trains on a GPU.
+"""
+
+import argparse
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from relearning import cells, experiments, paper_page, recipes
+from relearning.tasks import TASKS
+
+_RESULTS = Path(__file__).parent / "results" / "papers"
+
+
+def main() -> int:
+    """Compute what is asked for and missing, or write the page."""
+    asked = _arguments()
+    torch.set_num_threads(1)
+    papers = recipes.papers()
+    if asked.page:
+        asked.page.write_text(paper_page.text(papers, asked.results), "utf-8")
+        return 0
+    data = Path(os.environ.get("RIGHTLY_DATA", "../shared/data"))
+    for paper in papers:
+        for table in paper.tables:
+            if asked.paper in {None, paper.name} and asked.table in {None, table.name}:
+                _compute(paper, table, asked, data)
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="The papers, tried.")
+    parser.add_argument("--paper", help="a recipe's name; else all of them")
+    parser.add_argument("--table", help="a table's name; else all of them")
+    parser.add_argument("--row", action="append", help="repeatable; else all of a table's")
+    parser.add_argument("--seed", action="append", type=int, help="repeatable; else the row's")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--list", action="store_true", help="say what is missing, compute nothing")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write the page")
+    parser.add_argument("--results", type=Path, default=_RESULTS)
+    return parser.parse_args()
+
+
+def _compute(
+    paper: recipes.Paper, table: recipes.Table, asked: argparse.Namespace, data: Path
+) -> None:
+    """Compute a table's missing cells, seed by seed."""
+    plan = TASKS[table.task]
+    plan = replace(plan, config=replace(plan.config, device=asked.device))
+    make = experiments.EXPERIMENTS[table.experiment]
+    for seed in asked.seed or range(max(row.seeds for row in table.rows)):
+        for row in table.rows:
+            path = paper_page.cell_of(asked.results, paper, table, row, seed)
+            wanted = row.name in (asked.row or [row.name]) and (asked.seed or seed < row.seeds)
+            if not wanted or cells.load(path) is not None:
+                continue
+            told = f"{paper.name}, {table.name}: {row.name}, seed {seed}"
+            if asked.list:
+                print(told)
+                continue
+            cell = make(plan, table, row, seed, data)
+            cells.save(path, cell)
+            print(f"{told}: {cell.get('seconds')} s", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
