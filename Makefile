@@ -10,7 +10,7 @@ DEV_STAMP := $(VENV)/.installed-$(RUNTIME)-dev
 export BENTOML_DO_NOT_TRACK := True
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev up serve demo tour check fix test bench default-model bento image clean
+.PHONY: help install dev up serve demo tour check fix test fast coverage bench default-model bento image clean
 
 help: ## List the verbs
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*?## "}; {printf "  make %-13s %s\n", $$1, $$2}'
@@ -53,6 +53,12 @@ fix: $(DEV_STAMP) ## Let the linter mend what it can
 
 test: check ## Install what is needed, check, and run every test
 	OMP_NUM_THREADS=1 $(BIN)/pytest
+
+fast: $(DEV_STAMP) ## Run what needs no server, no training and no browser: two minutes
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "not system and not slow and not data" tests/audit tests/contracts tests/repository tests/services
+
+coverage: $(DEV_STAMP) ## Hold every branch of what decides: gate, rollout, policy
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q --cov=audit.gate --cov=audit.rollout --cov=audit.policy --cov-branch --cov-report=term-missing --cov-fail-under=100 tests/audit
 
 bench: $(DEV_STAMP) ## Print every benchmark's table in its quick size
 	for each in benchmarks/*.py; do OMP_NUM_THREADS=1 $(BIN)/python $$each --quick || exit 1; done

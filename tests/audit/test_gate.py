@@ -223,3 +223,11 @@ def test_every_estimate_comes_with_the_values_that_it_compares() -> None:
         assert after - before == pytest.approx(each.difference.value, abs=0.01), each.rule
     accuracy = next(each for each in checks if each.rule == "accuracy")
     assert (0.9, 0.91) == pytest.approx(accuracy.levels, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"latency_ratio": 0.0}, {"latency_milliseconds": -1.0}, {"fewest": 0}]
+)
+def test_bounds_that_nothing_could_meet_are_refused(wrong) -> None:
+    with pytest.raises(GateError, match="must be positive"):
+        Margins(**wrong)

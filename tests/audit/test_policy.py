@@ -123,3 +123,11 @@ def test_no_request_ever_breaks_the_plan(ages, budget, cool_down, evidence) -> N
 def test_an_impossible_plan_is_refused(wrong) -> None:
     with pytest.raises(ValueError, match=r"at least|not negative"):
         Plan(**wrong)
+
+
+def test_two_decisions_of_one_gist_differ_in_numbers_only() -> None:
+    earlier = decided(alarm(observations=10))
+    later = decided(alarm(observations=49))
+
+    assert earlier.reasons != later.reasons
+    assert earlier.gist == later.gist == {(earlier.reasons[0].kind, "a1")}
