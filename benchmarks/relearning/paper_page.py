@@ -12,7 +12,8 @@ _HEAD = """# The papers, tried
 
 Published figures beside ours, with the reason for any difference. The page is made from the
 recipes in `benchmarks/recipes/` and the cells in `benchmarks/results/papers/` by `python
-benchmarks/papers.py --page docs/papers.md`; `python benchmarks/papers.py` computes what is missing.
+benchmarks/papers.py --page docs/papers.md`; `python benchmarks/papers.py` computes what is
+missing.
 Per cent, where nothing else is said; ± is Student's 95 % interval over seeds, and one seed has
 none. "not run" says what it says.
 """
