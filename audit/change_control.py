@@ -124,6 +124,7 @@ class Shadow:
         errors: Largest share of requests that the candidate fails.
         latency_milliseconds: Median time per image that is allowed in any case.
         latency_ratio: Above that: largest median in multiples of the champion's.
+        silence_seconds: How long nothing may be known before it is withdrawn.
     """
 
     requests: int
@@ -134,6 +135,7 @@ class Shadow:
     errors: float
     latency_milliseconds: float
     latency_ratio: float
+    silence_seconds: float = 120.0
 
     @property
     def limits(self) -> Limits:
@@ -159,6 +161,7 @@ class Canary:
         errors: Largest share of requests that it fails; the champion answers those.
         latency_milliseconds: Median time per image that is allowed in any case.
         latency_ratio: Above that: largest median in multiples of the champion's.
+        silence_seconds: How long nothing may be known before it is withdrawn.
     """
 
     share: float
@@ -169,6 +172,7 @@ class Canary:
     errors: float
     latency_milliseconds: float
     latency_ratio: float
+    silence_seconds: float = 120.0
 
     @property
     def limits(self) -> Limits:
@@ -331,6 +335,7 @@ def _limits(phase: Shadow | Canary) -> Limits:
         errors=phase.errors,
         latency_milliseconds=phase.latency_milliseconds,
         latency_ratio=phase.latency_ratio,
+        silence_seconds=phase.silence_seconds,
     )
 
 

@@ -2,12 +2,14 @@
 
 It is looked at again and again while evidence comes in, so a rule stops a candidate early only
 where the near end of an interval is beyond the plan; at the end of a phase the failures are
-compared as they are.
+compared as they are. What is not known is no good news: time in which nothing could be known does
+not count, and after too much of it the candidate is withdrawn.
 """
 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal, TypeAlias
 
 from audit import intervals
@@ -19,6 +21,8 @@ Step: TypeAlias = Literal["wait", "go_on", "withdraw"]
 LEVEL = 0.998
 # Below this nothing is concluded from a share, a mean or a median.
 FEWEST = 8
+# Evidence that ends so many seconds ago is no longer that of now.
+FRESH_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,7 @@ class Limits:
         errors: Largest share of requests that the candidate fails, in [0, 1].
         latency_milliseconds: Median time per image that is allowed in any case.
         latency_ratio: Above that: largest median in multiples of the champion's.
+        silence_seconds: How long nothing may be known before the candidate is withdrawn.
     """
 
     requests: int
@@ -40,10 +45,14 @@ class Limits:
     errors: float
     latency_milliseconds: float
     latency_ratio: float
+    silence_seconds: float = 120.0
 
     def __post_init__(self) -> None:
-        bounds = (self.seconds, self.latency_milliseconds, self.latency_ratio)
-        if self.requests < 0 or not 0.0 <= self.errors <= 1.0 or min(bounds) < 0.0:
+        bounds = (
+            *(self.seconds, self.silence_seconds),
+            *(self.latency_milliseconds, self.latency_ratio),
+        )
+        if self.requests < 0 or not 0.0 <= self.errors <= 1.0 or not min(bounds) >= 0.0:
             raise PlanError(
                 "requests, seconds and latencies must not be negative, errors lie in [0, 1]"
             )
@@ -82,6 +91,8 @@ class Evidence:
         milliseconds: The candidate's median time per image; None before the first.
         champion_milliseconds: The champion's, on the same machine at the same time.
         alarms: Standing alarms of the candidate that could ask for a retraining, as sentences.
+        known_until: Everything up to this moment is in here; None where nothing is known.
+        unknown: Why nothing later is known; "" where nobody can tell.
     """
 
     requests: int = 0
@@ -95,6 +106,8 @@ class Evidence:
     milliseconds: float | None = None
     champion_milliseconds: float | None = None
     alarms: tuple[str, ...] = ()
+    known_until: datetime | None = None
+    unknown: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,16 +129,30 @@ class Judgement:
 
 
 def judge(
-    limits: Limits, evidence: Evidence, *, seconds: float, compared: Compared | None = None
+    limits: Limits,
+    evidence: Evidence,
+    *,
+    since: datetime,
+    began: datetime,
+    now: datetime,
+    compared: Compared | None = None,
 ) -> Judgement:
     """Return what is to be done with a candidate now.
+
+    What is bad counts whenever it is known. What is good counts where the evidence is of now, or
+    complete up to the end of the phase.
 
     Args:
         limits: Of the phase.
         evidence: What is known.
-        seconds: Since the phase began.
+        since: When the phase began.
+        began: Since when the evidence is looked at; a judge that has just come cannot know yet.
+        now: The present.
         compared: What may differ in the shadow; None where nothing is compared.
     """
+    until = evidence.known_until
+    seconds = 0.0 if until is None else max(0.0, (until - since).total_seconds())
+    silent = (now - max(since, began if until is None else until)).total_seconds()
     enough = evidence.requests >= limits.requests
     over = enough or seconds >= limits.seconds
     broken = [*_broken(limits, evidence, over=over)]
@@ -134,6 +161,8 @@ def judge(
     seen = f"{evidence.requests} of {limits.requests} requests in {seconds:.0f} s"
     if broken:
         return Judgement("withdraw", (*broken, seen))
+    if until is None or (silent > FRESH_SECONDS and seconds < limits.seconds):
+        return _unknown(limits, evidence, seen, silent)
     if enough:
         return Judgement("go_on", (f"{seen}, nothing beyond the plan",))
     if not over:
@@ -141,6 +170,15 @@ def judge(
     if limits.when_quiet == "withdraw":
         return Judgement("withdraw", (f"too little evidence: {seen}",))
     return Judgement("go_on", (f"{seen}, and the plan goes on with what there is",))
+
+
+def _unknown(limits: Limits, evidence: Evidence, seen: str, silent: float) -> Judgement:
+    """Return what follows from knowing nothing for so many seconds."""
+    why = f": {evidence.unknown}" if evidence.unknown else ""
+    said = f"nothing is known about the last {max(0.0, silent):.0f} s{why}"
+    if silent < limits.silence_seconds:
+        return Judgement("wait", (said, seen))
+    return Judgement("withdraw", (said, f"at most {limits.silence_seconds:g} s may be", seen))
 
 
 def _broken(limits: Limits, evidence: Evidence, *, over: bool) -> Iterator[str]:

@@ -35,6 +35,8 @@ class Rollout:
         approved_by: Who agreed beforehand; "" for nobody.
         started_at: When it began, ISO 8601 in UTC.
         since: When its phase began, likewise.
+        when_quiet: What a person wants where its phases end with too little evidence; "" leaves
+            that to the plan.
     """
 
     rollout_id: str
@@ -50,6 +52,7 @@ class Rollout:
     approved_by: str
     started_at: str
     since: str
+    when_quiet: Literal["", "go_on", "withdraw"] = ""
 
     def advanced(self, *, now: datetime) -> "Rollout":
         """Return it as a canary; unchanged where it is one already."""

@@ -5,6 +5,7 @@ What a rollout is, stands in `models.rollout`; its candidate becomes champion by
 """
 
 from datetime import datetime
+from typing import Literal
 
 from models import champion
 from models.errors import VersionConflictError
@@ -27,6 +28,7 @@ def begin(
     plan: str = "",
     approved_by: str = "",
     expected: int | None = None,
+    when_quiet: Literal["", "go_on", "withdraw"] = "",
 ) -> Rollout:
     """Put a version on trial beside the champion, after its files have been checked.
 
@@ -44,6 +46,7 @@ def begin(
         plan: Digest of the change-control plan in force.
         approved_by: Who agreed beforehand.
         expected: The champion that the caller saw; None asks for no check.
+        when_quiet: What to do with too little evidence; "" leaves that to the plan.
 
     Raises:
         UnknownModelError: If there is no such version, or no champion.
@@ -78,6 +81,7 @@ def begin(
                 approved_by=approved_by,
                 started_at=now.isoformat(),
                 since=now.isoformat(),
+                when_quiet=when_quiet,
             )
         )
 

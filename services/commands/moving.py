@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 from models.registry import Registry
 from services import clock, secret
@@ -37,6 +38,7 @@ def begin(
     version: int,
     *,
     share: float,
+    when_quiet: Literal["", "go_on", "withdraw"],
     reason: str,
     actor: str,
     expected: int | None,
@@ -52,6 +54,7 @@ def begin(
             rollout_id=identifier(now),
             phase="canary",
             share=share,
+            when_quiet=when_quiet,
             reason=reason,
             actor=actor,
             now=now,

@@ -53,6 +53,7 @@ def retrain(
     priority: Annotated[
         Literal["high", "normal", "low"], typer.Option(help="Which of several learns first.")
     ] = "normal",
+    when_quiet: versions.WhenQuiet = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Show the logs until it has ended.")
     ] = False,
@@ -69,6 +70,7 @@ def retrain(
         versions.actor(),
         hyperparameters=numbers,
         priority=priority,
+        when_quiet=when_quiet or "",
     )
     plan = change_control.load(chosen.change_control or change_control.DEFAULT)
     with open_rows(chosen.retraining_store) as rows:

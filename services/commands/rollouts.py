@@ -52,6 +52,8 @@ def status(model: Model = None, *, json: Json = False) -> None:
         terminal.say(_plain(f"{rollout.rollout_id} by {rollout.actor}: {rollout.reason}"))
         if look is not None:
             terminal.say(_plain(f"{look.at.isoformat()[:19]}  {look.step}: {look.reason}"))
+            known = look.evidence.get("known_until") or "none of its time yet"
+            terminal.say(_plain(f"the evidence is complete until: {known[:19]}"))
         if stale:
             terminal.say(
                 "[bold]stale[/]: nobody looks after it; start `rightly work`, or withdraw it: "

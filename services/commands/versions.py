@@ -2,7 +2,7 @@
 
 import getpass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -24,6 +24,13 @@ Reason = Annotated[str, typer.Option(help="Why, in a sentence; kept in the histo
 Expected = Annotated[
     int | None,
     typer.Option(help="Refuse if the champion is not this version; 0 for none yet."),
+]
+WhenQuiet = Annotated[
+    Literal["go_on", "withdraw"] | None,
+    typer.Option(
+        help="What to do where a trial with live requests ends with too few of them. "
+        "If left out: as the change-control plan says.",
+    ),
 ]
 Promote = Annotated[
     bool | None,
@@ -152,6 +159,7 @@ def promote(
             metavar="SHARE",
         ),
     ] = None,
+    when_quiet: WhenQuiet = None,
 ) -> None:
     """Let a version answer from now on; workers take it up without a failed request."""
     from services.commands import moving
@@ -165,6 +173,7 @@ def promote(
             name,
             version,
             share=canary,
+            when_quiet=when_quiet or "",
             reason=reason,
             actor=actor(),
             expected=expected,

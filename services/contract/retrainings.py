@@ -34,6 +34,9 @@ class RetrainingRequest(Request):
     """The alarm that it answers; the alarm then stands as `requested`."""
     priority: Literal["high", "normal", "low"] = "normal"
     """Which of several that wait learns first; equal ones in the order of asking."""
+    when_quiet: Literal["go_on", "withdraw"] | None = None
+    """What to do with the candidate where a trial with live requests ends with fewer than the
+    plan asks for. Default: as the change-control plan says."""
 
 
 class ApprovalRequest(Request):

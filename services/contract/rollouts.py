@@ -24,6 +24,9 @@ class RolloutRequest(Request):
     """Who decides; kept in the model's history."""
     expected: VersionNumber | None = None
     """Refuse with 409 unless this version is the champion now."""
+    when_quiet: Literal["go_on", "withdraw"] | None = None
+    """What to do where a phase ends with fewer requests than the plan asks for. Default: as the
+    change-control plan says."""
 
 
 class WithdrawalRequest(Request):
@@ -60,6 +63,8 @@ class RolloutReply(Reply):
     started_at: datetime
     since: datetime
     """When its phase began."""
+    when_quiet: Literal["", "go_on", "withdraw"] = ""
+    """What to do where a phase ends with too little evidence; empty leaves that to the plan."""
 
 
 class RolloutEvidence(Reply):
@@ -87,6 +92,10 @@ class RolloutEvidence(Reply):
     """The champion's, on the same machine at the same time."""
     alarms: list[str]
     """Standing alarms of the candidate."""
+    known_until: datetime | None = None
+    """Everything up to this moment is in here; null where nothing is known."""
+    unknown: str = ""
+    """Why nothing later may be known."""
 
 
 class RolloutLook(Reply):

@@ -109,6 +109,8 @@ class Request:
         hyperparameters: Numbers that differ from the recipe's.
         alarm_id: The alarm that it answers; None for none.
         priority: Which of several that wait learns first.
+        when_quiet: What to do with a candidate whose trial ends with too little evidence; ""
+            leaves that to the change-control plan.
     """
 
     model: str
@@ -119,10 +121,13 @@ class Request:
     hyperparameters: Mapping[str, float] = field(default_factory=dict)
     alarm_id: str | None = None
     priority: Priority = "normal"
+    when_quiet: Literal["", "go_on", "withdraw"] = ""
 
     def to_text(self) -> str:
         """Return the request as JSON, equal for equal requests."""
         plain = {each: getattr(self, each) for each in self.__dataclass_fields__}
+        if not self.when_quiet:  # equal to what earlier programs wrote
+            del plain["when_quiet"]
         return json.dumps({**plain, "hyperparameters": dict(self.hyperparameters)}, sort_keys=True)
 
 

@@ -23,8 +23,9 @@ from dbos import DBOS, DBOSPortableJSONSerializer, EnqueueOptions
 from sqlalchemy.exc import SQLAlchemyError
 
 from audit import change_control, policy, records
+from audit.canonical import moment
 from audit.errors import AuditError
-from audit.store import tables
+from audit.store import ledger, tables
 from models.champion import Champion
 from models.errors import ModelsError
 from models.registry import Registry
@@ -39,6 +40,7 @@ from services.retraining.jobs import launching
 from services.retraining.rows import ACTIVE, Request, connect
 from services.retraining.steps import ACTOR, Steps
 from services.rollouts import trial
+from services.rollouts.horizon import Horizon
 from services.settings import Settings
 
 LOG = logging.getLogger("rightly.runner")
@@ -51,6 +53,7 @@ _EXECUTOR: Final = "runner-0"
 _SWEEP_SECONDS: Final = 0.3
 _STANDBY_SECONDS: Final = 1.0
 _WATCHED: Final = 20  # of the latest retrainings
+_WATCH_OVER: Final = frozenset({"rolled_back", "watched"})
 _STANDING: Final = ("alarm", "acknowledged", "requested")
 _BROKEN: Final = frozenset({"ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"})
 _FORESEEN = (ModelsError, AuditError, ServiceError)
@@ -98,6 +101,7 @@ def connect_steps(chosen: Settings) -> Steps:
         recorder=recorder,
         store=StoreReader(chosen.store),
         now=clock.now,
+        horizon=Horizon(chosen.journal, clock.now()),
     )
 
 
@@ -286,17 +290,19 @@ def _drive(steps: Steps) -> None:
 def _watch(steps: Steps, reader: StoreReader) -> None:
     """Take a new champion back where an alarm rises on it within the plan's watch.
 
-    Only alarms that could ask for a retraining count; the others inform.
+    Only alarms that could ask for a retraining count; the others inform. The watch ends when
+    everything is known that happened within it, not when the time is over.
     """
     plan = change_control.load(steps.chosen.change_control or change_control.DEFAULT)
     reading = reader()
     if reading is None or not plan.promotion.rollback_on_alarm:
         return
-    now = clock.now()
-    since = now - timedelta(minutes=plan.promotion.watch_minutes)
+    now, watch = clock.now(), timedelta(minutes=plan.promotion.watch_minutes)
+    steps.horizon.mark(now)
     for each in steps.rows.page(limit=_WATCHED):
-        if each.status != "promoted" or each.changed_at < since or "rolled_back" in each.facts:
+        if each.status != "promoted" or _WATCH_OVER & each.facts.keys():
             continue
+        end = each.changed_at + watch
         model, version = each.request.model, int(each.facts["candidate"])
         table = tables.alarms
         wanted = sa.select(table.c.alarm_id).where(
@@ -304,10 +310,17 @@ def _watch(steps: Steps, reader: StoreReader) -> None:
             table.c.version == version,
             table.c.state.in_(_STANDING),
             table.c.measure.in_(policy.Plan().measures),
+            table.c.raised_at <= moment(end),
         )
         with reading.connected() as connection:
+            known_until = steps.horizon.reach(ledger.places(connection))
             alarm = connection.execute(wanted.limit(1)).scalar()
         if alarm is None or steps.registry.pointer(model).version != version:
+            if known_until is not None and known_until >= end:
+                seen = {"watched": moment(known_until)}
+                steps.rows.move(
+                    each.retraining_id, expected=("promoted",), facts=seen, now=each.changed_at
+                )
             continue
         reason = f"alarm {alarm} within {plan.promotion.watch_minutes:g} minutes of promotion"
         back = steps.mover.rollback(model, reason=reason, actor=ACTOR, now=now, expected=version)

@@ -37,6 +37,7 @@ from services.retraining.jobs.working import Verb, Work
 from services.retraining.rows import ACTIVE, Retraining, Rows
 from services.rollouts import trial
 from services.rollouts.driving import Driver
+from services.rollouts.horizon import Horizon
 from services.rollouts.moves import Mover
 from services.settings import Settings
 from services.versions import baselines
@@ -60,6 +61,7 @@ class Steps:
         recorder: Where promotions and verdicts are written down for the auditor.
         store: The audit store, where the evidence about a candidate on trial is.
         now: The clock.
+        horizon: Until when the evidence is complete.
     """
 
     chosen: Settings
@@ -69,6 +71,7 @@ class Steps:
     recorder: Recorder
     store: StoreReader
     now: Callable[[], datetime]
+    horizon: Horizon
 
     @property
     def all(self) -> Mapping[str, Callable[[str], Ending | None]]:
@@ -244,7 +247,7 @@ class Steps:
     @property
     def driver(self) -> Driver:
         """Looks at candidates on trial."""
-        return Driver(self.mover, self.store, self._plan, self.now)
+        return Driver(self.mover, self.store, self._plan, self.now, self.horizon)
 
     def finish(self, retraining_id: str, ending: Ending) -> None:
         """Write the end down; a retraining ends once, and leaves no candidate on trial."""
@@ -282,6 +285,7 @@ class Steps:
             retraining_id=retraining_id,
             reason=_reason(found),
             approved_by=self._approved_by(retraining_id),
+            when_quiet=found.request.when_quiet,
         )
 
         def is_cancelled() -> bool:

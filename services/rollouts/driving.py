@@ -7,18 +7,20 @@ process died before.
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from audit import rollout as judging
 from audit.canonical import moment
 from audit.change_control import ChangePlan
+from audit.errors import StoreError
 from audit.rollout import Evidence, Judgement, Limits
-from audit.store import comparisons
+from audit.store import comparisons, ledger
 from models.errors import VersionConflictError
 from models.rollout import Rollout
 from services.records.stores import StoreReader
 from services.rollouts import looks
+from services.rollouts.horizon import Horizon
 from services.rollouts.moves import Mover
 
 LOG = logging.getLogger("rightly.rollouts")
@@ -34,19 +36,20 @@ class Driver:
         store: The audit store, where the evidence is.
         plan: Reads the change-control plan; may raise `PlanError`.
         now: The clock.
+        horizon: Until when the evidence is complete; one for all looks of the process.
     """
 
     mover: Mover
     store: StoreReader
     plan: Callable[[], ChangePlan]
     now: Callable[[], datetime]
+    horizon: Horizon
 
     def drive(self, model: str, rollout: Rollout) -> Judgement:
         """Look at a candidate and do what follows.
 
         Raises:
             PlanError: If the plan cannot be read.
-            StoreError: If the store does not answer.
         """
         judged = self.look(model, rollout)
         try:
@@ -61,10 +64,13 @@ class Driver:
     def look(self, model: str, rollout: Rollout) -> Judgement:
         """Judge a candidate by what is known now, and say so beside the pointer; errors as above.
 
-        A plan that is not the one with which the rollout began withdraws it.
+        A plan that is not the one with which the rollout began withdraws it, and so does a store
+        that cannot be asked for longer than the plan says.
         """
         plan, now = self.plan(), self.now()
         limits = plan.shadow.limits if rollout.phase == "shadow" else plan.canary.limits
+        if rollout.when_quiet:
+            limits = replace(limits, when_quiet=rollout.when_quiet)
         evidence = self._evidence(model, rollout, plan)
         if plan.digest != rollout.plan:
             judged = Judgement("withdraw", ("the change-control plan has changed meanwhile",))
@@ -72,7 +78,9 @@ class Driver:
             judged = judging.judge(
                 limits,
                 evidence,
-                seconds=(now - datetime.fromisoformat(rollout.since)).total_seconds(),
+                since=datetime.fromisoformat(rollout.since),
+                began=self.horizon.began,
+                now=now,
                 compared=plan.shadow.compared if rollout.phase == "shadow" else None,
             )
         self._show(model, rollout, judged, limits, evidence)
@@ -105,20 +113,33 @@ class Driver:
         )
 
     def _evidence(self, model: str, rollout: Rollout, plan: ChangePlan) -> Evidence:
-        reading = self.store()
-        if reading is None:
-            return Evidence()
+        if self.mover.recorder.journal is None:
+            return Evidence(unknown="nothing is written down here (recording = off)")
+        self.horizon.mark(self.now())  # before the store is asked: it may only know more
+        try:
+            return self._known(model, rollout, plan)
+        except StoreError as error:
+            LOG.warning("%s: nothing is known about the candidate: %s", model, error)
+            return Evidence(known_until=self.horizon.until, unknown=str(error))
+
+    def _known(self, model: str, rollout: Rollout, plan: ChangePlan) -> Evidence:
         watched = rollout.phase == "canary" and plan.canary.withdraw_on_alarm
-        with reading.connected() as connection:
+        with self.store.require().connected() as connection:
+            known_until = self.horizon.reach(ledger.places(connection))
             since = moment(datetime.fromisoformat(rollout.since))
             alarms = (
                 comparisons.standing(connection, model, rollout.version, since=since)
                 if watched
                 else ()
             )
-            return comparisons.evidence(
+            found = comparisons.evidence(
                 connection, rollout.rollout_id, rollout.phase, alarms=alarms
             )
+        return replace(
+            found,
+            known_until=known_until,
+            unknown="the auditor has not ingested what is written since",
+        )
 
     def _show(
         self,

@@ -53,6 +53,7 @@ def write(
     shown = {
         **{key: value for key, value in asdict(evidence).items() if key != "falls"},
         "recall_fall": sum(falls) / len(falls) if falls else None,
+        "known_until": evidence.known_until and evidence.known_until.isoformat(),
     }
     content = {
         "rollout_id": rollout_id,

@@ -16,6 +16,7 @@ from audit import canonical, records
 from audit.errors import AuditError, JournalUnavailableError
 from models import rollouts
 from models.champion import Champion, Move
+from models.errors import VersionConflictError
 from models.registry import Registry, Version
 from models.rollout import Ended, Phase, Rollout
 from services.records.recording import Recorder
@@ -96,12 +97,19 @@ class Mover:
         owner: str = "",
         approved_by: str = "",
         expected: int | None = None,
+        when_quiet: Literal["", "go_on", "withdraw"] = "",
     ) -> Rollout:
         """Put a version on trial; arguments and errors as in `rollouts.begin`.
 
         Raises:
             PlanError: If the plan cannot be read, whose digest is kept with the rollout.
+            VersionConflictError: If nothing is written down, so that it could never be judged.
         """
+        if self.recorder.journal is None:
+            raise VersionConflictError(
+                "nothing is written down here (recording = off), so a trial can never be judged; "
+                "record answers, or leave the trials out of the change-control plan"
+            )
         begun = rollouts.begin(
             self.registry,
             model,
@@ -116,6 +124,7 @@ class Mover:
             plan=self.plan(),
             approved_by=approved_by,
             expected=expected,
+            when_quiet=when_quiet,
         )
         self.tell(model)
         return begun
@@ -235,6 +244,7 @@ def _about(rollout: Rollout) -> dict[str, str]:
         "plan": rollout.plan,
         "owner": rollout.owner,
         "approved_by": rollout.approved_by,
+        **({"when_quiet": rollout.when_quiet} if rollout.when_quiet else {}),
     }
 
 

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from audit.rollout import Judgement
 from models.errors import ModelsError, VersionConflictError
@@ -43,6 +43,7 @@ class Wanted:
         retraining_id: Its retraining, which names the rollout as well.
         reason: Why, in a sentence.
         approved_by: Who agreed beforehand.
+        when_quiet: What to do with too little evidence; "" leaves that to the plan.
     """
 
     model: str
@@ -51,6 +52,7 @@ class Wanted:
     retraining_id: str
     reason: str
     approved_by: str
+    when_quiet: Literal["", "go_on", "withdraw"] = ""
 
 
 def run(
@@ -120,6 +122,7 @@ def _in_phase(driver: Driver, phase: Phase, wanted: Wanted, rollout: Rollout | N
             owner=wanted.retraining_id,
             approved_by=wanted.approved_by,
             expected=wanted.champion,
+            when_quiet=wanted.when_quiet,
         )
     if phase == "canary" and rollout.phase == "shadow":
         return mover.advance(wanted.model, rollout.rollout_id, now=now)

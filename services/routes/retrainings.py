@@ -56,7 +56,8 @@ def retrain(
     plan = change_control.load(serving.settings.change_control or change_control.DEFAULT)
     if wish.alarm_id is not None:
         _check_alarm(serving, wish.alarm_id, wish.model)
-    request = Request(**(wish.model_dump() | {"actor": asking.actor(wish.actor)}))
+    said = {"actor": asking.actor(wish.actor), "when_quiet": wish.when_quiet or ""}
+    request = Request(**(wish.model_dump() | said))
     made = requests.ask(
         serving.retrainings, serving.registry, plan, request, key=idempotency_key, now=now
     )

@@ -58,6 +58,7 @@ def begin(model: Name, wish: RolloutRequest, serving: Connected, asking: Asking)
         actor=asking.actor(wish.actor),
         now=now,
         expected=wish.expected,
+        when_quiet=wish.when_quiet or "",
     )
     serving.champions.refresh()
     return status(serving, model)

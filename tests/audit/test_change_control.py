@@ -112,3 +112,21 @@ def test_data_outside_the_plan_are_refused(tmp_path: Path) -> None:
         default.admit_data(sources={"base": 10}, annotated=1, actors={})
     with pytest.raises(OutsidePlanError, match="ann had a hand in 4 of 5 rows"):
         default.admit_data(sources={"regions": 5}, annotated=5, actors={"ann": 4, "bob": 1})
+
+
+def test_by_default_too_little_evidence_withdraws() -> None:
+    plan = change_control.load()
+
+    assert ("withdraw", "withdraw") == (plan.shadow.when_quiet, plan.canary.when_quiet)
+    assert plan.shadow.requests * plan.canary.requests > 0
+
+
+def test_a_plan_without_a_word_about_silence_still_ends_it(tmp_path) -> None:
+    """Plans of earlier versions have no such rule."""
+    own = tmp_path / "plan.toml"
+    text = change_control.DEFAULT.read_text()
+    own.write_text("\n".join(e for e in text.splitlines() if "silence_seconds" not in e))
+    plan = change_control.load(own)
+
+    assert 0 < plan.shadow.limits.silence_seconds < 3600
+    assert 0 < plan.canary.limits.silence_seconds < 3600

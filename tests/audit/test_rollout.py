@@ -1,6 +1,7 @@
 """A candidate on trial: what stops it, when it may go on, and what the store knows of it."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -10,13 +11,34 @@ from audit import records
 from audit.canonical import moment
 from audit.comparisons import ComparisonRecord
 from audit.errors import PlanError
-from audit.rollout import FEWEST, Compared, Evidence, Limits, judge
+from audit.rollout import FEWEST, FRESH_SECONDS, Compared, Evidence, Judgement, Limits, judge
 from audit.store import comparisons
 from tests.entries import START
 
 LIMITS = Limits(50, 60.0, "go_on", errors=0.02, latency_milliseconds=50.0, latency_ratio=2.0)
 SAME = Compared(disagreement=0.2, recall_fall=0.1)
 FINE = Evidence(requests=50, compared=50, milliseconds=5.0, champion_milliseconds=5.0)
+
+
+def judged(
+    limits: Limits,
+    evidence: Evidence,
+    seconds: float,
+    *,
+    silent: float = 0.0,
+    began: float = 0.0,
+    compared: Compared | None = None,
+) -> Judgement:
+    """Judge `seconds` after the phase began, by evidence that ends `silent` seconds before."""
+    now = START + timedelta(seconds=seconds)
+    return judge(
+        limits,
+        replace(evidence, known_until=now - timedelta(seconds=silent)),
+        since=START,
+        began=START + timedelta(seconds=began),
+        now=now,
+        compared=compared,
+    )
 
 
 @pytest.mark.parametrize(
@@ -42,7 +64,7 @@ FINE = Evidence(requests=50, compared=50, milliseconds=5.0, champion_millisecond
     ],
 )
 def test_what_is_known_decides(evidence, seconds, step, words) -> None:
-    found = judge(LIMITS, evidence, seconds=seconds, compared=SAME)
+    found = judged(LIMITS, evidence, seconds, compared=SAME)
 
     assert step == found.step, found
     assert words in found.reason
@@ -51,8 +73,59 @@ def test_what_is_known_decides(evidence, seconds, step, words) -> None:
 def test_a_plan_may_refuse_too_little_evidence() -> None:
     strict = replace(LIMITS, when_quiet="withdraw")
 
-    assert judge(strict, Evidence(requests=3), seconds=59.0).step == "wait"
-    assert "too little evidence" in judge(strict, Evidence(requests=3), seconds=60.0).reason
+    assert judged(strict, Evidence(requests=3), 59.0).step == "wait"
+    assert judged(strict, Evidence(requests=3), 60.0).step == "withdraw"
+    assert "too little evidence" in judged(strict, Evidence(requests=3), 60.0).reason
+
+
+@pytest.mark.parametrize("requests", [0, 3, 50])
+@pytest.mark.parametrize("when_quiet", ["go_on", "withdraw"])
+def test_time_of_which_nothing_is_known_is_waited_out_and_then_withdraws(
+    requests, when_quiet
+) -> None:
+    limits = replace(LIMITS, when_quiet=when_quiet)
+    evidence = replace(FINE, requests=requests, unknown="the auditor is dead")
+
+    def after(seconds: float) -> Judgement:
+        now = START + timedelta(seconds=seconds)
+        return judge(limits, evidence, since=START, began=START, now=now, compared=SAME)
+
+    assert {"wait"} == {after(each).step for each in (0.0, 60.0, 119.9)}
+    assert {"withdraw"} == {after(each).step for each in (120.0, 1e6)}
+    assert "nothing is known about the last 120 s: the auditor is dead" in after(120.0).reasons
+
+
+def test_what_was_known_long_ago_is_not_known_now(subtests) -> None:
+    """Fifty good answers, and then the auditor died."""
+    for silent, seconds, step in (
+        (FRESH_SECONDS, 30.0, "go_on"),
+        (FRESH_SECONDS + 0.1, 30.0, "wait"),
+        (119.0, 130.0, "wait"),
+        (120.0, 150.0, "withdraw"),
+        (120.0, 180.0, "go_on"),  # all of its sixty seconds are known
+    ):
+        with subtests.test(silent=silent, seconds=seconds):
+            assert step == judged(LIMITS, FINE, seconds, silent=silent).step
+
+
+def test_a_phase_is_as_long_as_what_is_known_of_it() -> None:
+    assert judged(LIMITS, Evidence(), 65.0, silent=10.0).step == "wait"
+    assert judged(LIMITS, Evidence(), 70.0, silent=10.0).step == "go_on"
+
+
+def test_a_judge_that_has_just_come_waits_for_what_it_cannot_know_yet() -> None:
+    now = START + timedelta(hours=1)
+    late = now - timedelta(seconds=119)
+
+    assert judge(LIMITS, FINE, since=START, began=late, now=now).step == "wait"
+    assert judge(LIMITS, FINE, since=START, began=START, now=now).step == "withdraw"
+
+
+def test_bad_news_counts_however_old() -> None:
+    bad = replace(FINE, alarms=("alarm x",))
+
+    assert judged(LIMITS, bad, 30.0, silent=29.0).step == "withdraw"
+    assert judge(LIMITS, bad, since=START, began=START, now=START).step == "withdraw"
 
 
 @given(st.integers(0, 200), st.integers(0, 200), st.floats(0, 100))
@@ -61,15 +134,14 @@ def test_more_failures_never_make_it_better(requests, failed, seconds) -> None:
     fewer = Evidence(requests=requests, failed=min(failed, requests) // 2, failure="x")
     more = replace(fewer, failed=min(failed, requests))
 
-    assert (
-        order[judge(LIMITS, fewer, seconds=seconds).step]
-        <= order[judge(LIMITS, more, seconds=seconds).step]
-    )
+    assert order[judged(LIMITS, fewer, seconds).step] <= order[judged(LIMITS, more, seconds).step]
 
 
 def test_a_plan_out_of_range_is_refused() -> None:
     with pytest.raises(PlanError, match="negative"):
         replace(LIMITS, requests=-1)
+    with pytest.raises(PlanError, match="negative"):
+        replace(LIMITS, silence_seconds=-1.0)
     with pytest.raises(PlanError, match="disagreement"):
         Compared(1.5, 0.0)
 

@@ -4,11 +4,13 @@ import hashlib
 import json
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from services.auditing import auditor
 from services.retraining.jobs import shim
 from services.retraining.rows import Approval
 from services.settings import Settings
@@ -34,9 +36,20 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def loop(trained: Path) -> Iterator[Loop]:
-    found = Loop(Settings(home=trained, change_control=plan(trained), recording="off"))
+    found = Loop(Settings(home=trained, change_control=plan(trained), audit_port=0))
     yield found
     found.kill()
+
+
+@pytest.fixture
+def audited(loop: Loop) -> Iterator[None]:
+    """An auditor, without which nothing would be known about a candidate on trial."""
+    stop = threading.Event()
+    thread = threading.Thread(target=auditor.run, args=(loop.settings, stop))
+    thread.start()
+    yield
+    stop.set()
+    thread.join()
 
 
 def weights(loop: Loop, name: str) -> str:
@@ -66,6 +79,7 @@ def checkpoint(loop: Loop, name: str) -> Path:
     return loop.settings.retrainings / name / "attempt-1" / "checkpoint" / "training.json"
 
 
+@pytest.mark.usefixtures("audited")
 def test_killed_at_every_step_it_is_promoted_once_and_resumes_bit_by_bit(loop: Loop) -> None:
     """First the runner dies at each step; then the shim in mid-training; the weights are equal."""
     plan(loop.settings.home, trial=TRIAL)

@@ -50,9 +50,9 @@ class Place:
         finally:
             reader.close()
 
-    def promoted(self, version: int) -> str:
-        """A retraining that has just made this version the champion."""
-        now = clock.now()
+    def promoted(self, version: int, *, ago: timedelta = timedelta()) -> str:
+        """A retraining that has made this version the champion."""
+        now = clock.now() - ago
         name = identifier(now)
         request = Request(MODEL, "auto", "an alarm", "ann")
         self.steps.rows.add(name, request, key=None, now=now)
@@ -66,8 +66,12 @@ class Place:
         self.steps.registry.promote(MODEL, version, reason="it", actor="retraining", now=now)
         return name
 
-    def alarm(self, version: int, measure: str) -> None:
-        now = clock.now()
+    def known(self) -> None:
+        """Let everything that is written be ingested: nothing is."""
+        self.steps.chosen.journal.mkdir(exist_ok=True)
+
+    def alarm(self, version: int, measure: str, *, ago: timedelta = timedelta()) -> None:
+        now = clock.now() - ago
         self.store.add(
             records.AlarmEvent(
                 event_id=identifier(now),
@@ -115,6 +119,40 @@ def test_an_alarm_on_a_new_champion_takes_it_back_once(place: Place) -> None:
     place.steps.registry.promote(MODEL, 2, reason="still", actor="ann", now=now)
     place.look(runner._watch)
     assert place.steps.registry.pointer(MODEL).version == 2  # a person's word is the last
+
+
+def test_the_watch_lasts_until_everything_within_it_is_known(place: Place) -> None:
+    """The store was away while the champion went wrong, and came back long after the watch."""
+    name = place.promoted(2, ago=timedelta(hours=5))
+    place.look(runner._watch)
+    assert "watched" not in place.steps.rows.get(name).facts
+    place.alarm(2, "activation_recall", ago=timedelta(hours=4, minutes=30))
+    place.look(runner._watch)
+
+    assert place.steps.registry.pointer(MODEL).version == 1
+    assert place.steps.rows.get(name).status == "rolled_back"
+
+
+def test_the_watch_ends_when_it_is_over_and_known(place: Place) -> None:
+    place.known()
+    over = place.promoted(2, ago=timedelta(minutes=61))
+    changed = place.steps.rows.get(over).changed_at
+    place.look(runner._watch)
+    found = place.steps.rows.get(over)
+    assert ("promoted", changed) == (found.status, found.changed_at)
+    assert found.facts["watched"]
+
+    place.alarm(2, "activation_recall", ago=timedelta(minutes=30))
+    place.look(runner._watch)
+    assert place.steps.registry.pointer(MODEL).version == 2
+
+
+def test_an_alarm_from_after_the_watch_moves_nothing(place: Place) -> None:
+    place.promoted(2, ago=timedelta(minutes=61))
+    place.alarm(2, "activation_recall")
+    place.look(runner._watch)
+
+    assert place.steps.registry.pointer(MODEL).version == 2
 
 
 @pytest.mark.parametrize(("version", "measure"), [(2, "strangeness"), (1, "activation_recall")])
