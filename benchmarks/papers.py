@@ -12,12 +12,10 @@ what was not run is marked there. `--device cuda` trains on a GPU.
 import argparse
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from relearning import cells, experiments, paper_page, recipes
-from relearning.tasks import TASKS
 
 _RESULTS = Path(__file__).parent / "results" / "papers"
 
@@ -55,22 +53,23 @@ def _compute(
     paper: recipes.Paper, table: recipes.Table, asked: argparse.Namespace, data: Path
 ) -> None:
     """Compute a table's missing cells, seed by seed."""
-    plan = TASKS[table.task]
-    plan = replace(plan, config=replace(plan.config, device=asked.device))
     make = experiments.EXPERIMENTS[table.experiment]
     for seed in asked.seed or range(max(row.seeds for row in table.rows)):
-        for row in table.rows:
-            path = paper_page.cell_of(asked.results, paper, table, row, seed)
-            wanted = row.name in (asked.row or [row.name]) and (asked.seed or seed < row.seeds)
-            if not wanted or cells.load(path) is not None:
-                continue
-            told = f"{paper.name}, {table.name}: {row.name}, seed {seed}"
-            if asked.list:
-                print(told)
-                continue
-            cell = make(plan, table, row, seed, data)
-            cells.save(path, cell)
-            print(f"{told}: {cell.get('seconds')} s", file=sys.stderr, flush=True)
+        wanted = [
+            row
+            for row in table.rows
+            if row.name in (asked.row or [row.name])
+            and (asked.seed or seed < row.seeds)
+            and cells.load(paper_page.cell_of(asked.results, paper, table, row, seed)) is None
+        ]
+        if asked.list or not wanted:
+            print(*(f"{paper.name}, {table.name}: {row.name}, seed {seed}" for row in wanted),
+                  sep="\n", end="\n" if wanted else "")  # fmt: skip
+            continue
+        for row, cell in make(table, wanted, seed, data, asked.device):
+            cells.save(paper_page.cell_of(asked.results, paper, table, row, seed), cell)
+            print(f"{paper.name}, {table.name}: {row.name}, seed {seed}: {cell.get('seconds')} s",
+                  file=sys.stderr, flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

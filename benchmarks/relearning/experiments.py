@@ -1,19 +1,32 @@
-"""What a recipe's table does with its rows: one function per experiment, each makes one cell."""
+"""What a recipe's table does with its rows: one function per experiment, which makes cells."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from relearning import cells
+from relearning import cells, exemplars
 from relearning.recipes import Row, Table
-from relearning.tasks import Plan
+from relearning.tasks import TASKS
 
-Experiment: TypeAlias = Callable[[Plan, Table, Row, int, Path], dict[str, Any]]
+Cell: TypeAlias = dict[str, Any]
+Experiment: TypeAlias = Callable[
+    [Table, Sequence[Row], int, Path, str], Iterator[tuple[Row, Cell]]
+]
+"""Table, the rows that are missing, seed, folder of the data, device → each row with its cell."""
 
 
-def training(plan: Plan, table: Table, row: Row, seed: int, data: Path) -> dict[str, Any]:
-    """Train a row's method on the table's task and judge it on the task's tests."""
-    return cells.run(plan, table.task, row.name, row.method, seed=seed, data=data)
+def training(
+    table: Table, rows: Sequence[Row], seed: int, data: Path, device: str
+) -> Iterator[tuple[Row, Cell]]:
+    """Train each row's method on the table's task and judge it on the task's tests."""
+    plan = TASKS[table.task]
+    plan = replace(plan, config=replace(plan.config, device=device))
+    for row in rows:
+        yield row, cells.run(plan, table.task, row.name, row.method, seed=seed, data=data)
 
 
-EXPERIMENTS: Mapping[str, Experiment] = {"training": training}
+EXPERIMENTS: Mapping[str, Experiment] = {
+    "training": training,
+    "exemplars": exemplars.cells_of,
+}

@@ -40,7 +40,8 @@ class Table:
         name: Folder of its cells.
         title: What it shows.
         experiment: Name in `relearning.experiments`.
-        task: Name in `relearning.tasks`.
+        task: Name in `relearning.tasks`; "" where the experiment makes its own.
+        settings: Of the experiment, for all rows.
         figures: Columns: heading → path of the figure in a cell, parts joined by dots.
         lead: What a reader has to know before the figures.
         says: What the figures say, for a reader of the page.
@@ -51,6 +52,7 @@ class Table:
     title: str
     experiment: str
     task: str
+    settings: Mapping[str, Any]
     figures: Mapping[str, str]
     lead: str
     says: str
@@ -100,7 +102,8 @@ def _table(content: Mapping[str, Any], path: Path) -> Table:
         name=content["name"],
         title=content["title"],
         experiment=content.get("experiment", "training"),
-        task=content["task"],
+        task=content.get("task", ""),
+        settings=content.get("settings", {}),
         figures=content["figures"],
         lead=content.get("lead", "").strip(),
         says=content.get("says", "").strip(),

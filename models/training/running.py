@@ -138,7 +138,7 @@ def _findings(objective: Objective) -> dict[str, Any]:
     """Return what an objective chose before training, with its provenance."""
     if not isinstance(objective, ExemplaryLearning):
         return {}
-    return {
+    exemplars = {
         kind: {
             "image": each.identifier,
             "activation_recall": None if math.isnan(each.recall) else round(each.recall, 6),
@@ -148,6 +148,7 @@ def _findings(objective: Objective) -> dict[str, Any]:
         for kind, each in (("good", objective.good), ("bad", objective.bad))
         if each is not None
     }
+    return {**exemplars, "margin": round(objective.in_force, 6)}
 
 
 def _balanced(

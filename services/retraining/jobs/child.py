@@ -24,11 +24,9 @@ import torch
 
 from models import architectures, export, sanity, specs
 from models.architectures import Classifier
-from models.explainers.gradcam import gradcam
 from models.training import building, checkpoints, methods
-from models.training.batches import batch_of
 from models.training.distillation import TEA, masked_images
-from models.training.exemplary import Exemplar, ExemplaryLearning, explanation_of
+from models.training.exemplary import ExemplaryLearning, exemplar_of
 from models.training.image_sets import ImageSet
 from models.training.objectives import ERM, Objective
 from models.training.optimizers import TrainingConfig
@@ -144,8 +142,11 @@ def _objective(recipe: Mapping[str, Any], training: ImageSet) -> Objective:
     made = methods.objective(recipe["objective"], recipe["options"])
     if isinstance(made, ExemplaryLearning) and recipe["good"] and recipe["bad"]:
         reviewed = _network({**recipe, "weights": recipe["champion_weights"]}).eval()
-        made.good = _exemplar(reviewed, training, recipe["good"])
-        made.bad = _exemplar(reviewed, training, recipe["bad"])
+        # What the reviewer saw: the champion's explanations.
+        made.good, made.bad = (
+            exemplar_of(reviewed, training, training.ids.index(recipe[kind]), "review")
+            for kind in ("good", "bad")
+        )
     return made
 
 
@@ -182,15 +183,6 @@ def _teacher(told: Mapping[str, Any]) -> Classifier:
     teacher = architectures.build(specs.from_mapping(told["spec"]))
     architectures.load_weights(teacher, Path(told["weights"]))
     return teacher.eval()
-
-
-def _exemplar(classifier: Classifier, rows: ImageSet, identifier: str) -> Exemplar:
-    """Return the explanation that the reviewer saw: the champion's."""
-    row = rows.ids.index(identifier)
-    batch = batch_of(rows, np.array([row], np.int64))
-    cam = gradcam(classifier, batch.images, batch.labels).attribution.detach()
-    shown = explanation_of(batch.images, cam)[0]
-    return Exemplar(identifier, row, float("nan"), shown, chosen_by="review")
 
 
 class _Progress:

@@ -19,9 +19,11 @@ from models.training.distillation import TEA, geo_l1, last_layer, other_rows
 from models.training.exemplary import (
     ExemplaryLearning,
     activation_recalls,
+    active,
     by_recall,
     by_reviewer,
     explanation_of,
+    named,
     ranked,
 )
 from models.training.image_sets import ImageSet
@@ -346,41 +348,111 @@ def test_a_share_of_nothing_is_refused() -> None:
         Counterexamples(share=0.0)
 
 
+def answered(network: Classifier, given: ImageSet) -> ImageSet:
+    """The rows with the network's own answers for labels: every one is answered rightly."""
+    labels = answers(network, given).logits.argmax(axis=1).astype(np.int64)
+    return replace(given, labels=labels)
+
+
 def test_exbl_is_equations_4_to_9_read_as_loops() -> None:
     torch.manual_seed(0)
-    network, given = convolutional().float(), rows()
+    network = unbiased()
+    given = answered(network, rows())
     made = ExemplaryLearning(weight=1.0, margin=0.3)
     made.begin(network, given)
     everything = batch_of(given, np.arange(9))
     loss = made.loss(network, everything, MOMENT)
     expected, recalls = [], []
-    shown = []
+    shown, peaks = [], []
     for row in range(9):
         one = batch_of(given, np.array([row]))
         trace = network.trace(one.images)
         slope = torch.autograd.grad(trace.logits[0, one.labels[0]], trace.activation)[0]
         cam = (slope.mean((2, 3), keepdim=True) * trace.activation).sum(1)[0].detach().numpy()
-        raw = cam
-        cam = (cam - cam.min()) / (cam.max() - cam.min() + 1e-6)
         grey = functional.adaptive_avg_pool2d(one.images.mean(1), cam.shape)[0].numpy()
         product_map = grey * cam
         shown.append(product_map / max(np.linalg.norm(product_map), 1e-12))
         share = functional.adaptive_avg_pool2d(one.relevant.float(), cam.shape)[0].numpy()
-        heat = np.maximum(raw, 0) / max(raw.max(), 1e-30)
+        heat = np.maximum(cam, 0) / max(cam.max(), 1e-30)
+        peaks.append(max(cam.max(), 0))
         recalls.append((heat * share).sum() / share.sum())
-    good, bad = shown[int(np.argmax(recalls))], shown[int(np.argmin(recalls))]
-    for each in shown:
-        near, far = np.linalg.norm(each - good), np.linalg.norm(each - bad)
-        expected.append(max(near - far + 0.3, 0))
+    alive = [row for row in range(9) if peaks[row] > 0.05 * np.median(peaks)]
+    best = max(alive, key=lambda row: recalls[row])
+    worst = min(alive, key=lambda row: recalls[row])
+    near = [np.linalg.norm(each - shown[best]) for each in shown]
+    far = [np.linalg.norm(each - shown[worst]) for each in shown]
+    margin = max(0.3, np.quantile(np.subtract(far, near), 0.9))
+    expected = [max(a - b + margin, 0) for a, b in zip(near, far, strict=True)]
 
-    assert made.good.row == int(np.argmax(recalls))
-    assert made.bad.recall == pytest.approx(min(recalls), abs=1e-5)
+    assert (made.good.row, made.bad.row) == (best, worst)
+    assert made.bad.recall == pytest.approx(recalls[worst], abs=1e-5)
+    assert made.in_force == pytest.approx(margin, abs=1e-5)
     assert float(loss.terms["explanation"]) == pytest.approx(np.mean(expected), abs=1e-4)
 
 
+def test_the_margin_of_exbl_lets_nine_rows_in_ten_learn_at_first() -> None:
+    """A margin of .1, as it was, leaves most of these rows without a gradient."""
+    network = unbiased()
+    given = answered(network, rows(40))
+    made = ExemplaryLearning(margin=0.0)
+    made.begin(network, given)
+
+    from_where = active(network, given, made.good, made.bad)
+    assert np.mean(from_where < made.in_force) >= 0.9
+    assert np.mean(from_where < made.in_force) < 1
+    unmoved = ExemplaryLearning(margin=5.0)
+    unmoved.begin(network, given)
+    assert unmoved.in_force == 5.0
+
+
+def test_evidence_against_the_class_stays_negative() -> None:
+    cam = torch.tensor([[[1.0, -1.0], [0.0, 2.0]]])
+    shown = explanation_of(torch.ones(1, 3, 4, 4), cam)
+
+    assert torch.allclose(shown, cam / cam.norm())
+
+
+def unbiased() -> Classifier:
+    """A classifier that finds nothing in a black image; maps of 4 × 4 positions."""
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 6, 3, stride=2, padding=1, bias=False),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(96, 3),
+    )
+    spec = ClassifierSpec("tests:plain", CLASSES, Preprocessing(8, 8, (0.0,) * 3, (1.0,) * 3), "1")
+    return Classifier(spec, network)
+
+
+def test_an_exemplar_is_answered_rightly() -> None:
+    network = unbiased()
+    given = answered(network, rows())
+    wrong = replace(given, labels=np.where(np.arange(9) < 3, (given.labels + 1) % 3, given.labels))
+
+    assert {each.row for each in ranked(network, given)} & {0, 1, 2}
+    assert not {each.row for each in ranked(network, wrong)} & {0, 1, 2}
+    with pytest.raises(TrainingError, match="0 cannot be an exemplar: the classifier answers"):
+        named(network, wrong, given.ids[0], "Dr. A")
+    with pytest.raises(TrainingError, match="of 9 with a region, 0 are answered rightly"):
+        ranked(network, replace(given, labels=(given.labels + 1) % 3))
+
+
+def test_no_exemplar_has_a_dead_map() -> None:
+    """Its recall is the least of all, and would be chosen as the bad one."""
+    network = unbiased()
+    dark = rows().images.copy()
+    dark[5] = 0
+    given = answered(network, replace(rows(), images=dark))
+
+    assert 5 not in {each.row for each in ranked(network, given)}
+    with pytest.raises(TrainingError, match="5 cannot be an exemplar: its map shows no evidence"):
+        named(network, given, given.ids[5], "Dr. A")
+
+
 def test_a_reviewer_chooses_among_the_ranked() -> None:
-    network = convolutional().float()
-    candidates = ranked(network, rows())
+    network = unbiased()
+    candidates = ranked(network, answered(network, rows()))
     names = [each.identifier for each in candidates]
     good, bad = by_reviewer(
         candidates, {names[2]: "right reason", names[5]: "wrong reason"}, "Dr. A"

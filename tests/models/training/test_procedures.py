@@ -9,9 +9,9 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from models.architectures import Classifier, build, save_weights
+from models.architectures import Classifier, build, load_weights, save_weights
 from models.errors import ModelsError, TrainingError
-from models.training import groups, networks, running
+from models.training import groups, methods, networks, running
 from models.training.another_explanation import Round, find_another_explanation, last_accurate
 from models.training.batches import batch_of
 from models.training.e2kd import E2KD
@@ -20,6 +20,7 @@ from models.training.image_sets import ImageSet
 from models.training.objectives import Moment
 from models.training.optimizers import TrainingConfig
 from models.training.recipes import Recipe
+from models.training.scores import answers
 from models.training.teaching import blackened
 from models.training.trainer import Event
 
@@ -304,24 +305,48 @@ def test_e2kd_of_the_teacher_itself_is_zero_and_its_formula_is_a_loop() -> None:
     assert float(itself.detach()) == pytest.approx(0, abs=1e-6)
 
 
-def test_a_reviewer_names_the_exemplars_in_the_recipe() -> None:
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory) -> str:
+    """The weights of a classifier that answers the training rows rightly."""
+    longer = replace(CONFIG, epochs=20, learning_rate=1e-2)
+    trained = running.run(recipe("erm", training=longer), splits=SETS)
+    assert answers(trained.classifier, SETS["train"]).correct.all()
+    path = tmp_path_factory.mktemp("learned") / "weights.safetensors"
+    save_weights(trained.classifier, path)
+    return str(path)
+
+
+def test_a_reviewer_names_the_exemplars_in_the_recipe(learned: str) -> None:
     options = {"good_image": "images/0-4.png", "bad_image": SETS["train"].ids[7],
                "reviewer": "Dr. A"}  # fmt: skip
-    trained = running.run(recipe("exbl", options), splits=SETS)
+    trained = running.run(recipe("exbl", options, weights=learned), splits=SETS)
 
     assert trained.findings["good"]["image"] == SETS["train"].ids[4]
     assert trained.findings["bad"]["image"] == SETS["train"].ids[7]
     assert trained.findings["good"]["chosen_by"] == "Dr. A"
     assert 0 <= trained.findings["good"]["activation_recall"] <= 1
-    assert running.run(recipe("exbl"), splits=SETS).findings["good"]["chosen_by"] == "recall"
+    assert trained.findings["margin"] >= 1
+    by_recall = running.run(recipe("exbl", weights=learned), splits=SETS).findings
+    assert by_recall["good"]["chosen_by"] == "recall"
 
 
-def test_a_named_exemplar_needs_no_region() -> None:
+def test_exbl_refuses_to_begin_with_a_classifier_that_has_learnt_nothing() -> None:
+    bright = replace(SETS["train"], labels=SETS["train"].labels * 0)
+    fresh = build(running.building.spec_of(recipe("erm"), CLASSES))
+    with torch.no_grad():
+        fresh.network[-1].bias.copy_(torch.tensor([-1e3, 1e3]))
+
+    with pytest.raises(TrainingError, match=r"answers rightly.*Begin with a trained classifier"):
+        methods.objective("exbl").begin(fresh, bright)
+
+
+def test_a_named_exemplar_needs_no_region(learned: str) -> None:
     bare = replace(SETS["train"], relevant=None, annotated=None)
     classifier = build(running.building.spec_of(recipe("erm"), CLASSES))
+    load_weights(classifier, Path(learned))
     found = named(classifier, bare, "0-3.png", "Dr. A")
     trained = running.run(
-        recipe("exbl", {"good_image": "0-3.png", "bad_image": "0-4.png"}),
+        recipe("exbl", {"good_image": "0-3.png", "bad_image": "0-4.png"}, weights=learned),
         splits={**SETS, "train": bare},
     )
 
