@@ -3,29 +3,36 @@
 A worker looks at the pointers every `poll_seconds`. Where one has moved, it opens, checks and
 warms the new version beside the old one, and then replaces one reference. A version that cannot
 be served is rejected: the old one goes on, the reason is logged once, and the version is tried
-again only when the pointer moves again. What answered before stays loaded, so that a rollback
-needs no loading, nor does a candidate that becomes champion.
+again after a while, or when the pointer moves again. What answered before stays loaded, so that a
+rollback needs no loading, nor does a candidate that becomes champion.
+
+Nothing that a version or a file does ends the following, or touches another model. Where a pointer
+cannot be read, its champion goes on and its candidate, whose trial may be over, answers nobody.
 """
 
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Final
 
 from models.champion import Champion
-from models.errors import ModelsError, UnknownModelError
+from models.errors import ModelsError, RegistryError, UnknownModelError
 from models.registry import Registry, Version
 from models.rollout import Rollout
 from models.runtime import Served, Session, Slot
 from models.types import ModelRef
 from services import telemetry
 from services.errors import NotReadyError
+from services.isolation import Isolation
 from services.rollouts.candidates import Candidate
 
 _log = logging.getLogger(__name__)
+# What could not be opened may have lacked memory or files, and not be bad.
+RETRY_AFTER: Final = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +48,10 @@ class InService:
     ref: ModelRef
     providers: tuple[str, ...]
     since: datetime
+
+
+class NotServableError(RegistryError):
+    """A champion cannot be served; the message says why, and what answers instead."""
 
 
 class Champions:
@@ -68,8 +79,10 @@ class Champions:
         self._given_up: dict[str, str] = {}
         self._slots: dict[str, Slot] = {}
         self._since: dict[str, datetime] = {}
-        self._rejected: dict[str, ModelRef] = {}
+        self._rejected: dict[str, tuple[ModelRef, str, datetime]] = {}
         self._refreshing = threading.Lock()
+        self._alone = Isolation(_log, (ModelsError,))
+        self._followed: datetime | None = None
 
     def current(self, model: str) -> Served:
         """Return what answers for `model` now, session and version, to be read once per request.
@@ -97,47 +110,111 @@ class Champions:
     def refresh(self) -> int:
         """Look at every pointer and take what has moved into service; return how many did."""
         with self._refreshing:
-            return sum(self._follow_one(name) for name in self._registry.models())
+            names = self._registry.models()
+            taken = sum([self._follow_one(name) for name in names])
+            self._followed = self._clock()
+            return taken
+
+    @property
+    def followed(self) -> datetime | None:
+        """When every pointer was last looked at; None for never."""
+        return self._followed
+
+    @property
+    def failing(self) -> Mapping[str, str]:
+        """What cannot be followed or served as it should be → why."""
+        return self._alone.failing
 
     async def follow(self, seconds: float) -> None:
         """Refresh for ever, every so many seconds."""
         while True:
             await asyncio.sleep(seconds)
-            try:
-                await asyncio.to_thread(self.refresh)
-            except OSError as error:  # a full table of open files must not end the following
-                _log.warning("the registry cannot be read now: %s", error)
+            # A full table of open files, for example, must not end the following.
+            await asyncio.to_thread(self._alone.run, "following the registry", self.refresh)
 
     def _follow_one(self, name: str) -> bool:
-        try:
-            pointer = self._registry.pointer(name)
-            taken = self._follow_champion(name, pointer)
-            self._follow_candidate(name, pointer.rollout)
-        except ModelsError as error:
-            _log.debug("model %s has no champion: %s", name, error)
+        found: list[Champion] = []
+        taken: list[bool] = []
+        read = f"reading the pointer of {name}"
+        if not self._alone.run(read, lambda: found.append(self._registry.pointer(name))):
+            self._set_aside(name)  # whether its trial is over cannot be told
             return False
-        return taken
+        (pointer,) = found
+        champion, candidate = f"serving the champion of {name}", f"trying the candidate of {name}"
+        self._alone.run(champion, lambda: taken.append(self._follow_champion(name, pointer)))
+        self._alone.run(candidate, lambda: self._follow_candidate(name, pointer.rollout))
+        return any(taken)
 
     def _follow_champion(self, name: str, pointer: Champion) -> bool:
-        slot = self._slots.get(name)
-        wanted = ModelRef(name, pointer.version or 0, pointer.digest or "")
-        if wanted == self._rejected.get(name) or (slot and slot.current.ref == wanted):
+        """Serve what the pointer names, or say why not; return whether it was taken now."""
+        if pointer.version is None or pointer.digest is None:
             return False
-        return self._take(name, slot, self._registry.champion(name))
+        wanted, slot = ModelRef(name, pointer.version, pointer.digest), self._slots.get(name)
+        if slot is not None and slot.current.ref == wanted:
+            self._rejected.pop(name, None)
+            return False
+        ref, reason, until = self._rejected.get(name, (None, "", self._clock()))
+        if ref == wanted and self._clock() < until:
+            raise NotServableError(reason)
+        try:
+            self._take(name, self._loaded(name, self._registry.champion(name)))
+        except Exception as error:
+            telemetry.SWAPS.labels(name, "rejected").inc()
+            instead = self._instead(name, pointer)
+            said = f"version {wanted.version} of {name} rejected: {error}"
+            reason = f"{said}; {f'version {instead}' if instead else 'nothing'} answers"
+            self._rejected[name] = (wanted, reason, self._clock() + RETRY_AFTER)
+            raise NotServableError(reason) from error
+        return True
+
+    def _instead(self, name: str, pointer: Champion) -> int | None:
+        """Return what answers in place of a champion that cannot be served; None for nothing.
+
+        At a start that is the last one before it that can be served.
+        """
+        slot = self._slots.get(name)
+        if slot is not None:
+            return slot.current.ref.version
+        for number in dict.fromkeys(each.version for each in reversed(pointer.history)):
+            if number == pointer.version:
+                continue
+            served: list[Served] = []
+            job = f"opening version {number} of {name} instead"
+            opened = self._alone.run(job, self._open_one, name, number, served)
+            self._alone.forget(job)
+            if opened:
+                self._take(name, served[0])
+                return number
+        return None
+
+    def _open_one(self, name: str, number: int, into: list[Served]) -> None:
+        into.append(self._loaded(name, self._registry.version(name, number)))
+
+    def _take(self, name: str, served: Served) -> None:
+        slot = self._slots.get(name)
+        self._since[name] = self._clock()
+        if slot is None:
+            self._slots[name] = Slot(served.session, served.ref)
+        else:
+            self._before[name] = slot.swap(served.session, served.ref)
+        self._rejected.pop(name, None)
+        telemetry.SWAPS.labels(name, "taken").inc()
+        telemetry.VERSION.labels(name).set(served.ref.version)
+        _log.info("%s is served by version %d", name, served.ref.version)
 
     def _follow_candidate(self, name: str, rollout: Rollout | None) -> None:
         known = self._candidates.get(name)
-        if rollout is None or (known is not None and known.rollout == rollout):
-            if rollout is None and known is not None:
-                self._candidates.pop(name)
-                telemetry.on_trial(name, 0, "", 0.0)
+        if rollout is None:
+            self._set_aside(name)
+            return
+        if known is not None and known.rollout == rollout:
             return
         if self._given_up.get(name) == rollout.rollout_id:
             return
         try:
             version = self._registry.version(name, rollout.version)
             served = self._loaded(name, version)
-        except ModelsError as error:
+        except Exception as error:  # noqa: BLE001 - a candidate may fail in any way it likes
             self._given_up[name] = rollout.rollout_id
             self._candidates.pop(name, None)
             _log.error("candidate %d of %s cannot be tried: %s", rollout.version, name, error)
@@ -146,6 +223,11 @@ class Champions:
         self._candidates[name] = Candidate(rollout, served)
         telemetry.on_trial(name, rollout.version, rollout.phase, rollout.share)
         _log.info("%s: version %d is on trial as %s", name, rollout.version, rollout.phase)
+
+    def _set_aside(self, name: str) -> None:
+        """Let a candidate answer nobody any more."""
+        if self._candidates.pop(name, None) is not None:
+            telemetry.on_trial(name, 0, "", 0.0)
 
     def _loaded(self, name: str, version: Version) -> Served:
         """Return a version, opened and checked unless it is in memory already."""
@@ -156,23 +238,3 @@ class Champions:
             return before
         self._registry.verify(version)
         return Served(self._open(version.folder), version.ref)
-
-    def _take(self, name: str, slot: Slot | None, version: Version) -> bool:
-        try:
-            served = self._loaded(name, version)
-        except ModelsError as error:
-            self._rejected[name] = version.ref
-            telemetry.SWAPS.labels(name, "rejected").inc()
-            # No traceback: the message says what is wrong with the version.
-            _log.error("version %d of %s rejected: %s", version.ref.version, name, error)
-            return False
-        self._since[name] = self._clock()
-        if slot is None:
-            self._slots[name] = Slot(served.session, version.ref)
-        else:
-            self._before[name] = slot.swap(served.session, version.ref)
-        self._rejected.pop(name, None)
-        telemetry.SWAPS.labels(name, "taken").inc()
-        telemetry.VERSION.labels(name).set(version.ref.version)
-        _log.info("%s is served by version %d", name, version.ref.version)
-        return True

@@ -11,35 +11,30 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Final, NoReturn
 
-import sqlalchemy as sa
-from dbos import DBOS, DBOSPortableJSONSerializer, EnqueueOptions
-from sqlalchemy.exc import SQLAlchemyError
+from dbos import DBOS, DBOSPortableJSONSerializer, EnqueueOptions, WorkflowStatus
 
-from audit import change_control, policy, records
-from audit.canonical import moment
+from audit import change_control
 from audit.errors import AuditError
-from audit.store import ledger, tables
-from models.champion import Champion
 from models.errors import ModelsError
 from models.registry import Registry
 from services import clock, secret, settings
 from services.errors import RecordUnavailableError, ServiceError
 from services.identifiers import identifier
+from services.isolation import Isolation
 from services.records import recording
 from services.records.stores import StoreReader
-from services.retraining import asking, queueing
+from services.retraining import queueing
 from services.retraining.endings import Ending
 from services.retraining.jobs import launching
-from services.retraining.rows import ACTIVE, Request, connect
-from services.retraining.steps import ACTOR, Steps
-from services.rollouts import trial
+from services.retraining.rounds import Rounds
+from services.retraining.rows import ACTIVE, Retraining, connect
+from services.retraining.steps import Steps
 from services.rollouts.horizon import Horizon
 from services.settings import Settings
 
@@ -52,9 +47,6 @@ _APPLICATION: Final = "1"
 _EXECUTOR: Final = "runner-0"
 _SWEEP_SECONDS: Final = 0.3
 _STANDBY_SECONDS: Final = 1.0
-_WATCHED: Final = 20  # of the latest retrainings
-_WATCH_OVER: Final = frozenset({"rolled_back", "watched"})
-_STANDING: Final = ("alarm", "acknowledged", "requested")
 _BROKEN: Final = frozenset({"ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"})
 _FORESEEN = (ModelsError, AuditError, ServiceError)
 
@@ -67,16 +59,10 @@ def run(chosen: Settings, stop: threading.Event) -> None:
         steps = connect_steps(chosen)
         _launch(chosen, steps)
         LOG.info("taking retrainings from %s", chosen.retraining_store)
-        reader, told = StoreReader(chosen.store), dict[str, Champion]()
+        rounds = Rounds(steps, StoreReader(chosen.store))
         while not stop.wait(_SWEEP_SECONDS):
-            try:
-                _take_requests(steps, reader)
-                _enqueue(steps)
-                _tell(steps, told)
-                _drive(steps)
-                _watch(steps, reader)
-            except (SQLAlchemyError, AuditError, ModelsError, RecordUnavailableError, OSError):
-                LOG.exception("a look at the records failed and will be tried again")
+            rounds.turn()
+            rounds.alone.run("queueing retrainings", _enqueue, steps, rounds.alone)
 
 
 def connect_steps(chosen: Settings) -> Steps:
@@ -209,7 +195,7 @@ def _bound(steps: Steps) -> Callable[[str], list[str]]:
     return retrain
 
 
-def _enqueue(steps: Steps) -> None:
+def _enqueue(steps: Steps, alone: Isolation) -> None:
     """Give the rows whose turn it is their workflow; a row whose workflow broke has failed."""
     active = steps.rows.unsettled()
     known_ones = {e.retraining_id: DBOS.get_workflow_status(e.retraining_id) for e in active}
@@ -222,116 +208,23 @@ def _enqueue(steps: Steps) -> None:
     }
     for each in active:
         known = known_ones[each.retraining_id]
-        if known is None and each.retraining_id in turn:
-            options: EnqueueOptions = {
-                "queue_name": QUEUE,
-                "workflow_name": WORKFLOW,
-                "workflow_id": each.retraining_id,
-                "queue_partition_key": each.request.model,
-            }
-            DBOS.enqueue_workflow_with_options(options, each.retraining_id)
-        elif known is not None and known.status in _BROKEN:
-            steps.finish(each.retraining_id, Ending("failed", f"the workflow is {known.status}"))
+        alone.run(f"queueing {each.retraining_id}", _settle, steps, each, known, turn)
 
 
-def _take_requests(steps: Steps, reader: StoreReader) -> None:
-    """Turn open requests of policy and webhook into retrainings, each once."""
-    reading = reader()
-    if reading is None:
-        return
-    table = tables.requests
-    wanted = sa.select(table).where(table.c.status == "open").order_by(table.c.seq)
-    with reading.connected() as connection:
-        waiting = connection.execute(wanted).all()
-    for row in waiting:
-        if steps.rows.active(row.model) is not None or steps.rows.knows(row.request_id):
-            continue  # answered by the one under way; or asked for by a person, over REST
-        request = Request(row.model, "auto", row.reason, row.actor, row.origin)
-        plan = change_control.load(steps.chosen.change_control or change_control.DEFAULT)
-        now = clock.now()
-        try:
-            made = asking.ask(
-                steps.rows, steps.registry, plan, request, key=row.request_id, now=now
-            )
-            status = made.status
-            LOG.info("request %s is retraining %s", row.request_id, made.retraining_id)
-        except _FORESEEN as error:
-            status = "rejected"
-            LOG.warning("request %s is refused: %s", row.request_id, error)
-        told = {"request_id": row.request_id, "model": row.model, "status": status}
-        steps.recorder.note([records.ActionEvent(identifier(now), now, "run", ACTOR, told)])
-
-
-def _tell(steps: Steps, told: dict[str, Champion]) -> None:
-    """Write down what happened to each pointer since the last look: its mover may have died."""
-    for model in steps.registry.models():
-        pointer = steps.registry.pointer(model)
-        if told.get(model) != pointer:
-            steps.mover.tell(model, last=2 if model in told else 1)
-            told[model] = pointer
-
-
-def _drive(steps: Steps) -> None:
-    """Look after every candidate on trial that no retraining looks after itself."""
-    for model in steps.registry.models():
-        rollout = steps.registry.pointer(model).rollout
-        if rollout is None:
-            continue
-        if not rollout.owner:
-            steps.driver.drive(model, rollout)
-            continue
-        known = steps.rows.knows(rollout.owner)
-        if not known or steps.rows.get(rollout.owner).ended:
-            why = "has ended" if known else "is not known here"
-            reason = f"its retraining {rollout.owner} {why}"
-            trial.withdraw_left(steps.driver, model, rollout.owner, reason)
-
-
-def _watch(steps: Steps, reader: StoreReader) -> None:
-    """Take a new champion back where an alarm rises on it within the plan's watch.
-
-    Only alarms that could ask for a retraining count; the others inform. The watch ends when
-    everything is known that happened within it, not when the time is over.
-    """
-    plan = change_control.load(steps.chosen.change_control or change_control.DEFAULT)
-    reading = reader()
-    if reading is None or not plan.promotion.rollback_on_alarm:
-        return
-    now, watch = clock.now(), timedelta(minutes=plan.promotion.watch_minutes)
-    steps.horizon.mark(now)
-    for each in steps.rows.page(limit=_WATCHED):
-        if each.status != "promoted" or _WATCH_OVER & each.facts.keys():
-            continue
-        end = each.changed_at + watch
-        model, version = each.request.model, int(each.facts["candidate"])
-        table = tables.alarms
-        wanted = sa.select(table.c.alarm_id).where(
-            table.c.model == model,
-            table.c.version == version,
-            table.c.state.in_(_STANDING),
-            table.c.measure.in_(policy.Plan().measures),
-            table.c.raised_at <= moment(end),
-        )
-        with reading.connected() as connection:
-            known_until = steps.horizon.reach(ledger.places(connection))
-            alarm = connection.execute(wanted.limit(1)).scalar()
-        if alarm is None or steps.registry.pointer(model).version != version:
-            if known_until is not None and known_until >= end:
-                seen = {"watched": moment(known_until)}
-                steps.rows.move(
-                    each.retraining_id, expected=("promoted",), facts=seen, now=each.changed_at
-                )
-            continue
-        reason = f"alarm {alarm} within {plan.promotion.watch_minutes:g} minutes of promotion"
-        back = steps.mover.rollback(model, reason=reason, actor=ACTOR, now=now, expected=version)
-        steps.rows.move(
-            each.retraining_id,
-            expected=("promoted",),
-            status="rolled_back",
-            facts={"rolled_back": alarm},
-            now=now,
-            said=f"rolled back to version {back.ref.version}: {reason}",
-        )
+def _settle(
+    steps: Steps, each: Retraining, known: WorkflowStatus | None, turn: Container[str]
+) -> None:
+    """Give one row its workflow, or its end."""
+    if known is None and each.retraining_id in turn:
+        options: EnqueueOptions = {
+            "queue_name": QUEUE,
+            "workflow_name": WORKFLOW,
+            "workflow_id": each.retraining_id,
+            "queue_partition_key": each.request.model,
+        }
+        DBOS.enqueue_workflow_with_options(options, each.retraining_id)
+    elif known is not None and known.status in _BROKEN:
+        steps.finish(each.retraining_id, Ending("failed", f"the workflow is {known.status}"))
 
 
 @contextmanager

@@ -1,13 +1,15 @@
 import asyncio
 import logging
+from datetime import timedelta
 
 import pytest
 
+from models import rollouts
 from models.errors import UnknownModelError
 from models.registry import Registry
 from models.runtime import Session
 from services import clock
-from services.answering.champions import Champions
+from services.answering.champions import RETRY_AFTER, Champions
 from services.errors import NotReadyError
 from tests import graphs
 from tests.served import MODEL, registry_of_colours
@@ -123,3 +125,118 @@ def test_an_unknown_model_is_named(tmp_path) -> None:
 
 def test_an_empty_registry_serves_nothing(tmp_path) -> None:
     assert champions_of(Registry(tmp_path / "nowhere")).refresh() == 0
+
+
+def test_whatever_opening_a_version_raises_the_others_are_followed(tmp_path) -> None:
+    """A library's error is none of ours; it once ended the following of everything."""
+    registry = registry_of_colours(tmp_path, 40.0, 20.0)
+    registry.add("other", graphs.write_version(tmp_path / "other"), now=clock.now())
+
+    def open_session(folder) -> Session:
+        if folder == registry.version(MODEL, 2).folder:
+            raise ValueError("operands could not be broadcast together")
+        return Session.open(folder, device="cpu", threads=1)
+
+    champions = Champions(registry, open_session, clock.now)
+    champions.refresh()
+    move(registry, 2)
+    registry.promote("other", 1, reason="a test", actor="test", now=clock.now())
+
+    assert champions.refresh() == 1
+    assert champions.current(MODEL).ref.version == 1
+    assert champions.current("other").ref.version == 1
+    (said,) = champions.failing.values()
+    assert "version 2 of digits rejected: operands" in said
+    assert said.endswith("; version 1 answers")
+    move(registry, 1)
+    champions.refresh()
+    assert {} == champions.failing
+
+
+def test_a_corrupt_pointer_stops_its_model_only_and_its_candidate_answers_nobody(tmp_path) -> None:
+    registry = registry_of_colours(tmp_path, 40.0, 20.0)
+    registry.add("zzz", graphs.write_version(tmp_path / "other"), now=clock.now())
+    champions = champions_of(registry)
+    rollouts.begin(
+        registry, MODEL, 2, rollout_id="r1", phase="canary", share=1.0, reason="a test",
+        actor="test", now=clock.now(),
+    )  # fmt: skip
+    champions.refresh()
+    assert champions.candidate(MODEL) is not None
+    pointer = registry.root / MODEL / "champion.json"
+    whole = pointer.read_bytes()
+    pointer.write_bytes(b"{")
+    registry.promote("zzz", 1, reason="a test", actor="test", now=clock.now())
+
+    assert champions.refresh() == 1
+    assert champions.candidate(MODEL) is None
+    assert champions.current(MODEL).ref.version == 1
+    assert [f"reading the pointer of {MODEL}"] == [*champions.failing]
+    pointer.write_bytes(whole)
+    champions.refresh()
+    assert champions.candidate(MODEL) is not None
+    assert {} == champions.failing
+
+
+def test_a_version_that_could_not_be_opened_is_tried_again_after_a_while(tmp_path) -> None:
+    registry, now, tries = registry_of_colours(tmp_path, 40.0, 20.0), [clock.now()], []
+
+    def open_session(folder) -> Session:
+        tries.append(folder.name)
+        if tries.count("2") == 1:
+            raise OSError(24, "Too many open files")
+        return Session.open(folder, device="cpu", threads=1)
+
+    champions = Champions(registry, open_session, lambda: now[0])
+    champions.refresh()
+    move(registry, 2)
+    assert [0, 0] == [champions.refresh() for _ in range(2)]
+    now[0] += RETRY_AFTER - timedelta(seconds=1)
+    assert champions.refresh() == 0
+    now[0] += timedelta(seconds=1)
+
+    assert champions.refresh() == 1
+    assert champions.current(MODEL).ref.version == 2
+    assert ["1", "2", "2"] == tries
+    assert {} == champions.failing
+
+
+def test_at_a_start_the_last_version_that_can_be_served_answers_loudly(tmp_path, caplog) -> None:
+    registry = registry_of_colours(tmp_path, 40.0, 20.0, 10.0)
+    for version in (2, 3):
+        move(registry, version)
+        graph = registry.version(MODEL, version).folder / "predict.onnx"
+        graph.chmod(0o644)
+        graph.write_bytes(b"not a graph")
+    champions = champions_of(registry)
+    champions.refresh()
+
+    assert champions.current(MODEL).ref.version == 1
+    (said,) = champions.failing.values()
+    assert "version 3 of digits rejected" in said
+    assert said.endswith("; version 1 answers")
+    assert said.removeprefix("NotServableError: ") in caplog.text
+    move(registry, 1)
+    champions.refresh()
+    assert {} == champions.failing
+
+
+def test_where_nothing_can_be_served_nothing_answers(tmp_path) -> None:
+    registry = registry_of_colours(tmp_path, 40.0)
+    (registry.version(MODEL, 1).folder / "predict.onnx").unlink()
+    champions = champions_of(registry)
+    champions.refresh()
+
+    with pytest.raises(NotReadyError):
+        champions.current(MODEL)
+    (said,) = champions.failing.values()
+    assert said.endswith("; nothing answers")
+
+
+def test_when_everything_was_last_looked_at_is_known(tmp_path) -> None:
+    now = [clock.now()]
+    champions = Champions(Registry(tmp_path / "nowhere"), lambda _: None, lambda: now[0])
+    assert champions.followed is None
+    champions.refresh()
+
+    assert now[0] == champions.followed
