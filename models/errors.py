@@ -2,6 +2,10 @@
 
 ModelsError
 ├── ImageError                 an image cannot be decoded or prepared
+│   ├── UnsupportedImageError  the bytes are not of a format that Rightly reads
+│   ├── TooLargeImageError     more bytes or pixels than the limits allow
+│   ├── UnreadableImageError   the format is right, the content is not
+│   └── RegionRefusedError     a mask tells nothing, or not about this image
 ├── ArchitectureError          a classifier cannot be built as asked
 ├── ExplainerError             an explainer cannot run on this classifier
 ├── ExportError                a classifier cannot become a graph
@@ -25,6 +29,22 @@ class ModelsError(Exception):
 
 class ImageError(ModelsError):
     """An image cannot be decoded or prepared."""
+
+
+class UnsupportedImageError(ImageError):
+    """The bytes are not of a format that Rightly reads."""
+
+
+class TooLargeImageError(ImageError):
+    """More bytes or pixels than the limits allow."""
+
+
+class UnreadableImageError(ImageError):
+    """The format is right, but the content cannot be decoded."""
+
+
+class RegionRefusedError(ImageError):
+    """A mask marks nothing, or everything, or is not of its image's size."""
 
 
 class ArchitectureError(ModelsError):

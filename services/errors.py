@@ -6,7 +6,6 @@ ServiceError
 │   └── InvalidFieldsError   as pydantic says, field by field
 ├── UnsupportedMediaError    the bytes are not of a format that Rightly reads
 ├── TooLargeError            more bytes, pixels or images than the settings allow
-├── UnreadableImageError     the format is right, the content is not (also an ImageError)
 ├── UnknownPredictionError   no prediction with that identifier was recorded
 ├── UnknownRetrainingError   no retraining has that identifier
 ├── RecordUnavailableError   the record of retrainings is locked or unreachable
@@ -61,10 +60,6 @@ class UnsupportedMediaError(ServiceError):
 
 class TooLargeError(ServiceError):
     """More bytes, pixels or images than the settings allow."""
-
-
-class UnreadableImageError(ServiceError, models_errors.ImageError):
-    """The format is right, but the content cannot be decoded."""
 
 
 class UnknownPredictionError(ServiceError):
@@ -123,6 +118,8 @@ STATUSES: tuple[tuple[type[Exception], HTTPStatus], ...] = (
     (RecordUnavailableError, HTTPStatus.SERVICE_UNAVAILABLE),
     (DeadlineError, HTTPStatus.SERVICE_UNAVAILABLE),
     (NotReadyError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (models_errors.UnsupportedImageError, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
+    (models_errors.TooLargeImageError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (models_errors.ImageError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (models_errors.ExplainerError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (models_errors.UnknownModelError, HTTPStatus.NOT_FOUND),

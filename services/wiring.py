@@ -8,6 +8,7 @@ from pathlib import Path
 
 from audit import change_control
 from audit.errors import JournalUnavailableError
+from models.pictures.decoding import Limits
 from models.registry import Registry
 from models.rollout import Rollout
 from models.runtime import Session
@@ -20,7 +21,6 @@ from services.answering.templates import Templates
 from services.answering.trials import Trials
 from services.contract.predictions import Answer
 from services.identifiers import identifier
-from services.pictures.decoding import Limits
 from services.records import recording
 from services.records.images import ImageFolder
 from services.records.recording import Recorder

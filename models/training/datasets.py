@@ -15,9 +15,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from models.errors import DatasetError, ImageError
+from models.pictures import regions
+from models.pictures.decoding import Array, Limits, decode_image
+from models.pictures.regions import decode_mask
 from models.preprocessing import prepare, prepare_region
 from models.training.image_sets import ImageSet, refuse_leakage, split
 from models.types import Preprocessing
@@ -26,7 +29,7 @@ LOG = logging.getLogger("rightly.data")
 SPLITS = ("train", "val", "test")
 _COLUMNS = ("region", "irrelevant", "split", "subject", "group", "source")
 COLUMNS = ("path", "label", *_COLUMNS)
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".avif", ".dcm"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,13 +307,9 @@ def _parallel(path: Path) -> Path | None:
     return next((each for each in (path, path.with_suffix(".png")) if each.is_file()), None)
 
 
-def _image(entry: Entry) -> NDArray[np.uint8]:
-    """Return an image's pixels as RGB."""
-    try:
-        with Image.open(entry.path) as file:
-            return np.asarray(file.convert("RGB"))
-    except (UnidentifiedImageError, OSError) as error:
-        raise DatasetError(f"{entry.name}: {entry.path.name} cannot be read: {error}") from error
+def _image(entry: Entry, limits: Limits = Limits()) -> NDArray[np.uint8]:  # noqa: B008 - frozen
+    """Return an image's pixels as RGB, as a server would read the same file."""
+    return _read(entry, entry.path, lambda content: decode_image(content, limits))
 
 
 def _mask(entry: Entry, kind: str, size: tuple[int, int]) -> NDArray[np.bool_] | None:
@@ -320,28 +319,32 @@ def _mask(entry: Entry, kind: str, size: tuple[int, int]) -> NDArray[np.bool_] |
         return None
     if callable(given):
         return given(*size)
-    try:
-        with Image.open(given) as file:
-            mask = file.convert("L")
-    except (UnidentifiedImageError, OSError) as error:
-        raise DatasetError(f"{entry.name}: {given.name} cannot be read: {error}") from error
-    low, high = mask.getextrema()
-    if kind == "region" and high == 0:
-        raise DatasetError(
-            f"{entry.name}: region {given.name} marks no pixel; name none where it is not known"
-        )
-    if kind == "irrelevant" and low != 0:
+    mask = _read(entry, given, lambda content: decode_mask(content, Limits()))
+    if kind == "region":
+        if told := regions.fault(mask):
+            raise DatasetError(f"{entry.name}: region {given.name} {told}")
+    elif mask.all():
         raise DatasetError(
             f"{entry.name}: irrelevant {given.name} marks every pixel, so nothing could matter"
         )
-    if mask.size != size[::-1]:
-        if abs(mask.width * size[0] - mask.height * size[1]) > max(size) * max(mask.size) * 0.02:
+    if mask.shape != size:
+        height, width = mask.shape
+        if abs(width * size[0] - height * size[1]) > max(size) * max(mask.shape) * 0.02:
             raise DatasetError(
-                f"{entry.name}: mask {given.name} is {mask.size}, the image {size[::-1]}: "
+                f"{entry.name}: mask {given.name} is {mask.shape[::-1]}, the image {size[::-1]}: "
                 f"the sides have another ratio"
             )
-        mask = mask.resize(size[::-1], Image.Resampling.NEAREST)
-    return np.asarray(mask) > 0
+        grey = Image.fromarray(mask.astype(np.uint8))
+        mask = np.asarray(grey.resize(size[::-1], Image.Resampling.NEAREST)) > 0
+    return mask
+
+
+def _read(entry: Entry, path: Path, decode: Callable[[bytes], Array]) -> Array:
+    """Return what a file of a row holds; whatever is wrong with it names the row."""
+    try:
+        return decode(path.read_bytes())
+    except (OSError, ImageError) as error:
+        raise DatasetError(f"{entry.name}: {path.name} cannot be read: {error}") from error
 
 
 def _tells(kind: str, mask: NDArray[np.bool_], fitted: NDArray[np.bool_]) -> bool:

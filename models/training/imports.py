@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from models.errors import DatasetError
+from models.pictures.decoding import Limits, stored_orientation, turned
 from models.training.datasets import COLUMNS, SPLITS, Entry, inside, read_folder
 
 _TRIANGLE = 6  # numbers: three corners
@@ -97,7 +98,8 @@ def _coco_rows(
         name = f"{where}: image {image['id']} ({image['file_name']})"
         path = inside(images, str(image["file_name"]), name)
         chosen = [mark for mark in own if mark["category_id"] == category]
-        region = partial(_union, chosen, (int(image["height"]), int(image["width"])), name)
+        drawn = (int(image["height"]), int(image["width"]))
+        region = partial(_region, chosen, drawn, path=path, name=name)
         yield Entry(name, path, names[category], region=region, split=split)
     if marks:
         raise DatasetError(f"{where}: image {next(iter(marks))} is annotated, but not listed")
@@ -200,10 +202,33 @@ def _croissant_rows(description: Path, columns: Mapping[str, tuple[str, str]]) -
     return entries
 
 
-def _union(
-    marks: Sequence[Mapping[str, Any]], drawn: tuple[int, int], name: str, height: int, width: int
+def _region(
+    marks: Sequence[Mapping[str, Any]],
+    drawn: tuple[int, int],
+    height: int,
+    width: int,
+    *,
+    path: Path,
+    name: str,
 ) -> NDArray[np.bool_]:
-    """Draw the union of annotations made at size `drawn`, at the image's true size."""
+    """Return the union of annotations on the upright view of their image.
+
+    Most tools draw on the upright view. One that ignores EXIF draws on the stored rows, and its
+    file says so: it has the sides the other way round.
+    """
+    union = _union(marks, drawn, name)
+    if drawn[0] != drawn[1] and abs(drawn[0] * width - drawn[1] * height) > abs(
+        drawn[0] * height - drawn[1] * width
+    ):
+        union = turned(union, stored_orientation(path.read_bytes(), Limits()))
+    grey = Image.fromarray(union.astype(np.uint8))
+    return np.asarray(grey.resize((width, height), Image.Resampling.NEAREST)) > 0
+
+
+def _union(
+    marks: Sequence[Mapping[str, Any]], drawn: tuple[int, int], name: str
+) -> NDArray[np.bool_]:
+    """Draw the union of annotations at the size `drawn` that they were made at."""
     plate = Image.new("1", (drawn[1], drawn[0]))
     pen = ImageDraw.Draw(plate)
     union = np.zeros(drawn, bool)
@@ -221,8 +246,7 @@ def _union(
             left, top, wide, high = (float(each) for each in mark["bbox"])
             pen.rectangle((left, top, left + wide - 1, top + high - 1), fill=1)
     union |= np.asarray(plate)
-    resized = Image.fromarray(union).resize((width, height), Image.Resampling.NEAREST)
-    return np.asarray(resized)
+    return union
 
 
 def _runs(shape: Mapping[str, Any], drawn: tuple[int, int], name: str) -> NDArray[np.bool_]:

@@ -53,8 +53,8 @@ def _row(rows: ImageSet, row: int, split: str, folder: Path) -> dict[str, str]:
     if rows.known[row]:
         masks = rows.masks(np.array([row]))
         for kind, mask in zip(("region", "irrelevant"), masks, strict=True):
-            if kind == "region" and not mask.any():
-                continue  # a cue hides it: only the cue is known of this row
+            if kind == "region" and (mask.all() or not mask.any()):
+                continue  # only what is irrelevant is known: a cue that hides it, or nothing
             _save(folder / kind / name, mask[0].astype(np.uint8) * 255)
             line[kind] = f"{kind}/{name}"
     return line

@@ -23,6 +23,9 @@ from audit import localisation
 from audit.comparisons import ComparisonRecord
 from audit.errors import EmptyRegionError
 from models import preprocessing
+from models.errors import ImageError
+from models.pictures.decoding import Limits, Pixels, decode_image
+from models.pictures.regions import Region, decode_region
 from models.runtime import Served
 from models.types import Attribution, Prediction
 from services import telemetry
@@ -32,7 +35,6 @@ from services.answering.templates import Templates
 from services.contract.predictions import Answer, Options
 from services.errors import RequestError, ServiceError
 from services.identifiers import identifier
-from services.pictures.decoding import Limits, Pixels, Region, decode_image, decode_region
 from services.records.recording import AnsweredRegion, AnswerEntry, Recorder
 from services.rollouts import comparing
 from services.rollouts.candidates import Candidate
@@ -225,7 +227,7 @@ class Answerer:
         for number, (content, region) in enumerate(pairs):
             try:
                 pictures.append(self._picture(content, region, served))
-            except ServiceError as error:
+            except (ServiceError, ImageError) as error:
                 if len(question.images) == 1:
                     raise
                 raise type(error)(f"image {number}: {error}") from error

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from audit import records
 from models import preprocessing
 from models.errors import UnknownModelError
+from models.pictures.decoding import Limits, decode_image
+from models.pictures.regions import decode_region
 from models.registry import Registry
 from models.runtime import Served, Session
 from services.answering import replies
@@ -25,7 +27,6 @@ from services.contract.predictions import Trial
 from services.errors import NotReadyError
 from services.identifiers import identifier
 from services.pictures import overlays
-from services.pictures.decoding import Limits, decode_image, decode_region
 from services.records.recording import AnsweredRegion, AnswerEntry, Recorder
 
 # Versions beside the champions that stay loaded: each costs the memory of a classifier.

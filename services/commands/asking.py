@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from models import preprocessing
 from models import samples as sample_files
+from models.errors import ImageError
 from models.registry import Version
 from models.types import Prediction, Preprocessing
 from services import settings
 from services.commands import terminal, versions
-from services.errors import RequestError, ServiceError
+from services.errors import RequestError
 from services.settings import Settings
 
 _GRADCAM = "gradcam"
@@ -95,9 +96,10 @@ def read_image(path: Path, shape: Preprocessing, chosen: Settings) -> NDArray[np
     """Return an image file as the classifier takes it, within the settings' limits.
 
     Raises:
-        ServiceError: If it cannot be read or decoded; the message names the file.
+        RequestError: If it cannot be read; the message names the file.
+        ImageError: If it cannot be decoded; likewise.
     """
-    from services.pictures.decoding import Limits, decode_image
+    from models.pictures.decoding import Limits, decode_image
 
     try:
         content = path.read_bytes()
@@ -105,7 +107,7 @@ def read_image(path: Path, shape: Preprocessing, chosen: Settings) -> NDArray[np
         raise RequestError(f"{path}: {error.strerror}") from error
     try:
         pixels = decode_image(content, Limits(chosen.max_body_bytes, chosen.max_pixels))
-    except ServiceError as error:
+    except ImageError as error:
         raise type(error)(f"{path}: {error}") from error
     return preprocessing.prepare(pixels, shape)
 

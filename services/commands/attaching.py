@@ -89,8 +89,8 @@ def template_region(
     Without a file or a polygon: show what is in use.
     """
     from models import templates
-    from services.pictures import decoding
-    from services.pictures.decoding import Limits
+    from models.pictures import regions
+    from models.pictures.decoding import Limits
 
     registry = opened()
     registry.versions(model)
@@ -103,7 +103,7 @@ def template_region(
         if file is not None:
             chosen = settings.load()
             limits = Limits(chosen.max_body_bytes, chosen.max_pixels)
-            region = decoding.decode_region(_content(file), None, limits)
+            region = regions.decode_region(_content(file), None, limits)
         else:
             region = templates.from_polygon(_corners(str(polygon)))
         templates.attach(registry.root, model, region, actor=actor(), now=clock.now())

@@ -1,1 +1,1 @@
-"""Bytes to pixels and back; the web is not needed here."""
+"""Pixels to what is shown and kept; bytes become pixels in `models.pictures`."""

@@ -11,13 +11,13 @@ from audit import records
 from models import templates
 from models.attachments import Attached, Attachments, Kind
 from models.errors import ImageError
+from models.pictures import regions
+from models.pictures.decoding import Limits
 from services import clock
 from services.contract.audits import Actor
 from services.contract.predictions import Base64, Reply, Request
 from services.errors import ConflictError, RequestError, UnknownAttachmentError
 from services.identifiers import identifier
-from services.pictures import decoding
-from services.pictures.decoding import Limits
 from services.routes.depending import Asking, Connected, Name, refusals
 from services.wiring import Serving
 
@@ -124,7 +124,7 @@ def _region(wish: TemplateRequest, serving: Serving) -> Any:  # noqa: ANN401 - a
         content = base64.b64decode(str(wish.region), validate=True)
     except (binascii.Error, ValueError) as error:
         raise RequestError("region is not base64") from error
-    return decoding.decode_region(content, None, limits)
+    return regions.decode_region(content, None, limits)
 
 
 def _note(serving: Serving, model: str, actor: str) -> None:

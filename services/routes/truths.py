@@ -9,13 +9,14 @@ from audit import canonical, readings, records
 from audit.records import PredictionRecord
 from models import preprocessing
 from models.errors import RegistryError
+from models.pictures.decoding import Limits
+from models.pictures.regions import decode_region
 from models.types import ClassifierSpec
 from services import clock
 from services.access.principals import Role
 from services.contract.audits import Accepted, LabelRequest, RegionRequest, ReviewRequest
 from services.errors import ConflictError, RequestError
 from services.identifiers import identifier
-from services.pictures.decoding import Limits, decode_region
 from services.routes.depending import Asking, Connected, refusals
 from services.routes.predictions import Id, recorded
 from services.wiring import Serving

@@ -26,8 +26,11 @@ def test_every_service_error_has_a_status() -> None:
 @pytest.mark.parametrize(
     ("error", "status"),
     [
-        (errors.UnreadableImageError("x"), 422),
+        (models_errors.UnreadableImageError("x"), 422),
         (errors.UnsupportedMediaError("x"), 415),
+        (models_errors.UnsupportedImageError("x"), 415),
+        (models_errors.TooLargeImageError("x"), 413),
+        (models_errors.RegionRefusedError("x"), 422),
         (errors.OverloadedError("x"), 429),
         (errors.DeadlineError("x"), 503),
         (models_errors.UnknownModelError("x"), 404),

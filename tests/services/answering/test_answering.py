@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from audit.errors import JournalUnavailableError
-from models.errors import ExplainerError
+from models.errors import ExplainerError, UnreadableImageError
+from models.pictures.decoding import Limits
 from models.runtime import Session
 from models.types import Attribution
 from services import clock
 from services.answering.answerer import Answerer, Question, heatmap_of, target_index
 from services.answering.champions import Champions
 from services.contract.predictions import Options
-from services.errors import RequestError, UnreadableImageError
-from services.pictures.decoding import Limits
+from services.errors import RequestError
 from services.pictures.png import compressed
 from services.records.recording import Recorder
 from tests import graphs

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from models.pictures.decoding import Limits, decode_image
 from services.pictures import png
 
 SHAPES = [(1, 1), (7, 3), (28, 28), (224, 224)]
@@ -57,3 +58,13 @@ def test_transparency_is_kept() -> None:
 @pytest.mark.parametrize("content", [b"", b"no picture", png.uncompressed(noise(9, 9))[:90]])
 def test_what_is_no_readable_png_stays_as_it_is(content) -> None:
     assert png.recompressed(content) == content
+
+
+def test_the_written_png_holds_nothing_but_pixels() -> None:
+    """What is recorded was decoded first, so a second file hidden behind the picture is gone."""
+    hidden = b"PK\x03\x04 <script>alert(1)</script>"
+    pixels = noise(20, 30)
+    written = png.uncompressed(decode_image(png.compressed(pixels) + hidden, Limits()))
+
+    assert b"script" not in written
+    assert (decode_image(written, Limits()) == pixels).all()

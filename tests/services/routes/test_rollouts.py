@@ -12,6 +12,7 @@ import pytest
 from audit import records
 from audit.comparisons import ComparisonRecord
 from models import rollouts
+from models.pictures.decoding import Limits
 from models.registry import Registry
 from models.runtime import Session
 from services import clock
@@ -19,7 +20,6 @@ from services.answering.answerer import Answerer, Question
 from services.answering.champions import Champions
 from services.contract.predictions import Options
 from services.errors import RequestError
-from services.pictures.decoding import Limits
 from services.pictures.png import compressed
 from services.records.recording import Recorder
 from services.rollouts.shadow import Shadow
@@ -28,7 +28,9 @@ from tests.served import MODEL, registry_of_colours
 
 LIMITS = Limits(max_bytes=1_000_000, max_pixels=1_000_000)
 RED = compressed(graphs.patch("red"))
-EVERYWHERE = compressed(np.full((16, 16, 3), 255, np.uint8))
+NEARLY = np.full((16, 16, 3), 255, np.uint8)
+NEARLY[15, 15] = 0
+EVERYWHERE = compressed(NEARLY)
 
 
 class Kept:

@@ -1,0 +1,1 @@
+"""Bytes to pixels, the same for whoever learns, serves, measures or imports."""
