@@ -10,7 +10,13 @@ from services.access.principals import Role
 
 # What `open_predictions` opens to those who have not signed in.
 PREDICTIONS = frozenset(
-    {"POST /predict", "POST /v1/models/{model}/predictions", "GET /schema.json"}
+    {
+        "POST /predict",
+        "POST /v1/models/{model}/predictions",
+        "POST /v2/models/{model}/infer",
+        "POST /v2/models/{model}/versions/{version}/infer",
+        "GET /schema.json",
+    }
 )
 # Forms that check their token themselves, because a body comes with it or no session is there yet.
 FORMS = frozenset({"POST /sign-in", "POST /sign-out"})
@@ -29,6 +35,16 @@ ROLES: Mapping[str, Role] = {
     "POST /v1/predictions/{prediction_id}/reviews": Role.REVIEWER,
     "POST /v1/predictions/{prediction_id}/readings": Role.REVIEWER,
     "GET /v1/predictions/{prediction_id}/regions": Role.CLIENT,
+    # The Open Inference Protocol.
+    "GET /v2": Role.ANYONE,
+    "GET /v2/health/live": Role.ANYONE,
+    "GET /v2/health/ready": Role.ANYONE,
+    "GET /v2/models/{model}": Role.CLIENT,
+    "GET /v2/models/{model}/ready": Role.CLIENT,
+    "GET /v2/models/{model}/versions/{version}": Role.CLIENT,
+    "GET /v2/models/{model}/versions/{version}/ready": Role.CLIENT,
+    "POST /v2/models/{model}/infer": Role.CLIENT,
+    "POST /v2/models/{model}/versions/{version}/infer": Role.CLIENT,
     # Models.
     "GET /v1/models": Role.VIEWER,
     "GET /v1/models/{model}": Role.VIEWER,
@@ -49,6 +65,7 @@ ROLES: Mapping[str, Role] = {
     "POST /v1/models/{model}/withdrawals": Role.APPROVER,
     # Audit.
     "GET /v1/models/{model}/audit": Role.VIEWER,
+    "GET /v1/models/{model}/verdict": Role.VIEWER,
     "GET /v1/models/{model}/audit/series": Role.VIEWER,
     "GET /v1/models/{model}/audit/agreement": Role.VIEWER,
     "GET /v1/models/{model}/audit/distribution": Role.VIEWER,

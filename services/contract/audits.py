@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints
 
 from audit.verdict import Colour, Kind, Step
 from services.contract.predictions import Base64, Reply, Request
@@ -108,7 +108,9 @@ class MeasuredReply(Reply):
     measure: str
     source: str
     """Where the regions came from; empty for a measure that needs none."""
-    class_label: str = Field(serialization_alias="class")
+    class_label: str = Field(
+        serialization_alias="class", validation_alias=AliasChoices("class_label", "class")
+    )
     """The decided class; empty for all together."""
     estimate: EstimateReply
 
@@ -181,7 +183,9 @@ class ConflictReply(Reply):
 
     prediction_id: str
     version: int
-    class_label: str = Field(serialization_alias="class")
+    class_label: str = Field(
+        serialization_alias="class", validation_alias=AliasChoices("class_label", "class")
+    )
     """The decided class."""
     readings: list[ReadingReply]
 
@@ -223,7 +227,9 @@ class AlarmReply(Reply):
     model: str
     version: int
     measure: str
-    class_label: str = Field(serialization_alias="class")
+    class_label: str = Field(
+        serialization_alias="class", validation_alias=AliasChoices("class_label", "class")
+    )
     side: Literal["low", "high"]
     source: str
     state: str

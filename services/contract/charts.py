@@ -3,12 +3,12 @@
 from datetime import datetime
 from typing import Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AliasChoices, ConfigDict, Field
 
 from services.contract.audits import EstimateReply
 from services.contract.predictions import Reply
 
-_CLASS = Field(serialization_alias="class")
+_CLASS = Field(serialization_alias="class", validation_alias=AliasChoices("class_label", "class"))
 _NAMED = ConfigDict(frozen=True, use_attribute_docstrings=True, populate_by_name=True)
 
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AliasChoices, ConfigDict, Field
 
 from services.contract.audits import Actor, Text
 from services.contract.predictions import Reply, Request
@@ -20,7 +20,9 @@ class SuspicionReply(Reply):
     """Stays while the group keeps its look."""
     model: str
     version: int
-    class_label: str = Field(serialization_alias="class")
+    class_label: str = Field(
+        serialization_alias="class", validation_alias=AliasChoices("class_label", "class")
+    )
     """The decided class."""
     suspected: bool
     """Whether the score is high enough to be worth a person's look."""

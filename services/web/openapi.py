@@ -15,6 +15,7 @@ from pydantic.json_schema import models_json_schema
 
 from services.access import roles
 from services.access.principals import Role
+from services.contract.inference import InferRequest
 from services.contract.predictions import Answer, ImageRequest, Options, PredictionRequest, Problem
 from services.routes.depending import refusals
 from services.routes.predictions import request_body
@@ -37,7 +38,14 @@ _SCHEMES: dict[str, Any] = {
 }
 # Operations that take the identifier of an answer.
 _FOUND_AGAIN = ("find", "lineage", "image", "heatmap")
-_SPOKEN: tuple[type[BaseModel], ...] = (Answer, ImageRequest, Options, PredictionRequest, Problem)
+_SPOKEN: tuple[type[BaseModel], ...] = (
+    Answer,
+    ImageRequest,
+    InferRequest,
+    Options,
+    PredictionRequest,
+    Problem,
+)
 
 
 async def serve(request: Request) -> JSONResponse:

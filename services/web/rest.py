@@ -26,6 +26,7 @@ from services.routes import (
     decisions,
     erasures,
     exports,
+    inference,
     mixes,
     operations,
     predictions,
@@ -45,6 +46,7 @@ from services.wiring import Serving
 
 ROUTERS: Sequence[APIRouter] = (
     predictions.router,
+    inference.router,
     versions.router,
     rollouts.router,
     attachments.router,
