@@ -6,11 +6,15 @@ VENV ?= .venv
 RUNTIME ?= $(if $(shell command -v nvidia-smi 2>/dev/null),gpu,cpu)
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(RUNTIME)
+TRAIN_STAMP := $(VENV)/.installed-$(RUNTIME)-train
 DEV_STAMP := $(VENV)/.installed-$(RUNTIME)-dev
+# auto: uv, brought by pip where it is not there, and pip where that fails; or uv, or pip.
+INSTALLER ?= auto
+INSTALL = $(BIN)/python -m services.parts.installing --installer $(INSTALLER) --extras
 export BENTOML_DO_NOT_TRACK := True
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev up serve demo tour check fix test fast coverage bench default-model bento image clean
+.PHONY: help install dev up doctor serve demo tour check fix test fast coverage bench default-model bento image clean
 
 help: ## List the verbs
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*?## "}; {printf "  make %-13s %s\n", $$1, $$2}'
@@ -19,26 +23,33 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(STAMP): pyproject.toml | $(BIN)/python
-	$(BIN)/pip install --quiet --editable '.[$(RUNTIME),train]'
+	@$(INSTALL) $(RUNTIME)
 	@touch $@
 
-$(DEV_STAMP): $(STAMP)
-	$(BIN)/pip install --quiet --editable '.[$(RUNTIME),train,imagenet,dev]'
-	@touch $@
+$(TRAIN_STAMP): pyproject.toml | $(BIN)/python
+	@$(INSTALL) $(RUNTIME),train
+	@touch $(STAMP) $@
 
-install: $(STAMP) ## Install what serving and training need
+$(DEV_STAMP): pyproject.toml | $(BIN)/python
+	@$(INSTALL) $(RUNTIME),train,imagenet,dev
+	@touch $(STAMP) $(TRAIN_STAMP) $@
+
+install: $(TRAIN_STAMP) ## Install what serving and training need
 dev: $(DEV_STAMP) ## Install what development needs as well
 
-up: $(STAMP) ## Serve on http://localhost:3000 (with a small model that comes along)
-	$(BIN)/rightly up
+up: $(STAMP) ## Serve on http://localhost:3000; what retraining needs is installed beside it
+	$(BIN)/rightly up --with-retraining
+
+doctor: $(STAMP) ## Say what is installed, what is missing, and the command for it
+	$(BIN)/rightly doctor
 
 serve: $(STAMP) ## Serve the registry as it is, without the default model
-	$(BIN)/rightly serve
+	$(BIN)/rightly serve --with-retraining
 
-demo: $(STAMP) ## Show the whole loop: shortcut, alarm, retraining, promotion under load
+demo: $(TRAIN_STAMP) ## Show the whole loop: shortcut, alarm, retraining, promotion under load
 	OMP_NUM_THREADS=1 $(BIN)/python -m services.showing.demo
 
-tour: $(STAMP) ## Serve a model whose alarm stands, to review, retrain and promote in the browser
+tour: $(TRAIN_STAMP) ## Serve a model whose alarm stands, to review, retrain and promote in the browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m services.showing.tour
 
 check: $(DEV_STAMP) ## Format, lint, types and import contracts
@@ -63,7 +74,7 @@ coverage: $(DEV_STAMP) ## Hold every branch of what decides: gate, rollout, poli
 bench: $(DEV_STAMP) ## Print every benchmark's table in its quick size
 	for each in benchmarks/*.py; do OMP_NUM_THREADS=1 $(BIN)/python $$each --quick || exit 1; done
 
-default-model: $(STAMP) ## Train the model that comes along anew, after a change to its recipe
+default-model: $(TRAIN_STAMP) ## Train the model that comes along anew, after a change to its recipe
 	OMP_NUM_THREADS=1 $(BIN)/python -m services.showing.default_model
 
 bento: $(STAMP) ## Build a Bento of the service

@@ -25,6 +25,8 @@ VERBS = {
     "retrain": "retraining:retrain",
     "promote": "versions:promote",
     "rollback": "versions:rollback",
+    "doctor": "doctor:doctor",
+    "install": "doctor:install",
 }
 MODELS_VERBS = {
     "list": "versions:list_models",

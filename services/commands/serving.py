@@ -14,13 +14,25 @@ from services.settings import Settings
 Host = Annotated[str | None, typer.Option(help="Address to listen on. Setting: host.")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on. Setting: port.")]
 Workers = Annotated[int | None, typer.Option(help="Serving processes. Setting: workers.")]
+WithRetraining = Annotated[
+    bool,
+    typer.Option(
+        "--with-retraining", help="Install what retraining needs beside serving, if it is missing."
+    ),
+]
 
 
-def serve(*, host: Host = None, port: Port = None, workers: Workers = None) -> None:
+def serve(
+    *,
+    host: Host = None,
+    port: Port = None,
+    workers: Workers = None,
+    with_retraining: WithRetraining = False,
+) -> None:
     """Serve the champions of the registry as they are, with auditor and runner beside them."""
     chosen = chosen_settings(host, port, workers)
     check_free(chosen)
-    run_gateway(chosen)
+    run_gateway(chosen, completing=with_retraining)
 
 
 def code_folder() -> Path:
@@ -28,13 +40,18 @@ def code_folder() -> Path:
     return Path(settings.__file__).parent.parent
 
 
-def run_gateway(chosen: Settings) -> None:
-    """Run the gateway, and the auditor beside it, until the gateway or a signal ends it."""
+def run_gateway(chosen: Settings, *, completing: bool = False) -> None:
+    """Run the gateway, and the auditor beside it, until the gateway or a signal ends it.
+
+    Args:
+        chosen: The settings.
+        completing: Whether to install beside it what retraining needs.
+    """
     chosen.home.mkdir(parents=True, exist_ok=True)
     terminal.say(f"answering on http://{chosen.host}:{chosen.port}, Ctrl-C ends it")
     status = supervision.run(
         [processes.gateway(chosen)],
-        companions=processes.companions(chosen),
+        companions=processes.companions(chosen, completing=completing),
         environment=settings.serving_environment(chosen),
         folder=code_folder(),
     )

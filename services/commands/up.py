@@ -9,6 +9,7 @@ from services.commands import terminal
 from services.commands.serving import (
     Host,
     Port,
+    WithRetraining,
     Workers,
     check_free,
     chosen_settings,
@@ -26,6 +27,7 @@ def up(
     port: Port = None,
     workers: Workers = None,
     only_champion: OnlyChampion = False,
+    with_retraining: WithRetraining = False,
 ) -> None:
     """Serve, with the small default model that comes along if there is no model yet."""
     from models.registry import Registry
@@ -43,4 +45,4 @@ def up(
     terminal.say(f"[bold]{version.ref.name}[/] version {version.ref.version} is the champion")
     if only_champion:
         return
-    run_gateway(chosen)
+    run_gateway(chosen, completing=with_retraining)

@@ -11,7 +11,7 @@ from audit import standing as standings
 from audit.recent import Example, Glance
 from audit.verdict import Step, Verdict
 from services import clock
-from services.console import layout, runs
+from services.console import installing, layout, runs
 from services.console.runs import RunView
 from services.retraining import pointing
 from services.routes.depending import Connected, refusals
@@ -80,6 +80,7 @@ def overview(serving: Connected) -> HTMLResponse:
         audited=serving.store() is not None,
         default=serving.settings.default_model,
         port=serving.settings.port,
+        coming=installing.note(serving.settings.home),
     )
 
 
@@ -92,7 +93,13 @@ def overview(serving: Connected) -> HTMLResponse:
 def overview_models(serving: Connected) -> HTMLResponse:
     """Return the part of the overview that changes."""
     views = [model_view(serving, name) for name in serving.registry.models()]
-    return layout.page("overview_models.html", here="/", views=views, port=serving.settings.port)
+    return layout.page(
+        "overview_models.html",
+        here="/",
+        views=views,
+        port=serving.settings.port,
+        coming=installing.note(serving.settings.home),
+    )
 
 
 def model_view(serving: Serving, name: str) -> ModelView:

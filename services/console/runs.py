@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse
 
 from services import clock
-from services.console import layout
+from services.console import installing, layout
 from services.identifiers import PATTERN
 from services.retraining.rows import Retraining
 from services.routes.depending import Connected, refusals
@@ -94,6 +94,7 @@ def runs_page(
         here="/runs",
         model=model or None,
         models=serving.registry.models(),
+        coming=installing.note(serving.settings.home),
         views=[view(each, now) for each in found[:_PAGE]],
         after=found[_PAGE - 1].retraining_id if len(found) > _PAGE else None,
     )

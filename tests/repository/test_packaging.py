@@ -35,7 +35,8 @@ def test_every_dependency_has_its_reason_beside_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", ["help", "up", "test", "check", "serve", "bench", "bento", "image"]
+    "verb",
+    ["help", "up", "doctor", "test", "check", "serve", "bench", "default-model", "bento", "image"],
 )
 def test_the_makefile_documents_each_verb(verb: str) -> None:
     assert re.search(rf"^{verb}:.*## \w", (ROOT / "Makefile").read_text(), re.MULTILINE)

@@ -6,6 +6,7 @@ from audit import records
 from services import clock
 from services.commands.cli import app
 from services.identifiers import identifier
+from services.parts import progress
 from tests.served import MODEL
 from tests.services.routes.test_audit_routes import Running, running, square  # noqa: F401 - the fixture
 
@@ -84,3 +85,16 @@ def raised(alarm_id: str, measure: str, version: int) -> records.AlarmEvent:
         evidence={"observations": 70.0, "value": 21000.0, "threshold": 20000.0},
         actor="auditor",
     )
+
+
+def test_pages_say_that_retraining_is_being_installed(running: Running) -> None:  # noqa: F811
+    home = running.serving.settings.home
+    told = "a retraining that is asked for meanwhile waits for it"
+    before = running.client.get("/").text
+    progress.write(home, "installing", now=clock.now())
+    during = [running.client.get(path).text for path in ("/", "/overview/models", "/runs")]
+    progress.write(home, "ready", now=clock.now())
+
+    assert told not in before
+    assert [told in each for each in during] == [True, True, True]
+    assert told not in running.client.get("/").text
