@@ -171,7 +171,7 @@ def judge(known: Known, *, now: datetime) -> Verdict:
     if known.version is None:
         return Verdict(Kind.EMPTY, "unknown", "No version answers yet.", Step.PROMOTE)
     if not known.audited:
-        said = "Nobody watches: no auditor has looked at this model's answers yet."
+        said = "Nobody watches: no auditor looks at this model's answers."
         return Verdict(Kind.BLIND, "unknown", said, Step.START_AUDITOR)
     return _alarmed(known, now) or _on_trial(known) or _quiet(known, now)
 

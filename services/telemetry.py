@@ -40,6 +40,11 @@ ACTIVE = Gauge(
 )
 PREDICTIONS = Counter("rightly_predictions", "Images answered", ["model", "explainer"])
 SWAPS = Counter("rightly_swaps", "Versions taken into service or rejected", ["model", "outcome"])
+FOLLOWED = Gauge(
+    "rightly_followed_timestamp_seconds",
+    "When every champion pointer was last looked at; the oldest of the workers",
+    multiprocess_mode="livemin",
+)
 VERSION = Gauge(
     "rightly_champion_version",
     "Number of the version that answers; the lowest of the workers",

@@ -97,7 +97,7 @@ def connect(chosen: Settings) -> Serving:
     trials = Trials(
         registry, champions, recorder, limits, open_session=_opener(chosen), clock=clock.now
     )
-    store = StoreReader(chosen.store)
+    store = StoreReader(chosen.store, chosen.anchors)
     return Serving(
         settings=chosen,
         registry=registry,

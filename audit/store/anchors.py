@@ -18,6 +18,8 @@ from audit.errors import RecordError, StoreError
 from audit.journal.writer import sync_folder
 
 HEAD, LIST = "head.json", "anchors.jsonl"
+# What a person accepts of a store that is older than its anchors.
+RESTORED = "restored store"
 # How often the list grows; the head alone is rewritten after every commit.
 EVERY = timedelta(minutes=5)
 
@@ -84,6 +86,42 @@ class AnchorFolder:
             return [canonical.load(Anchor, canonical.parse(text)) for text in texts]
         except RecordError as error:
             raise StoreError(f"the anchors in {self.folder} cannot be read: {error}") from error
+
+    def set_aside(self, *, now: datetime) -> None:
+        """Begin anew: the anchors so far stay in the folder under names with this moment.
+
+        Raises:
+            OSError: If the folder cannot be written.
+        """
+        for name in (LIST, HEAD):
+            path = self.folder / name
+            if path.exists():
+                path.rename(self.folder / f"{now:%Y%m%dT%H%M%S.%f}-{name}")
+        self._listed = None
+        if self.folder.is_dir():
+            sync_folder(self.folder)
+
+
+def regression(known: Sequence[Anchor], end: Anchor) -> str:
+    """Return why a store is not the one that its anchors know; "" where it may be.
+
+    Args:
+        known: As read from outside the database.
+        end: Where the chain ends now.
+    """
+    if not known:
+        return ""
+    latest = max(known, key=lambda each: each.seq)
+    if any(each.store_id != end.store_id for each in known):
+        return f"it is another store than that of {latest.at.isoformat()[:19]}"
+    if latest.seq > end.seq:
+        return (
+            f"it ends at event {end.seq}, but at {latest.at.isoformat()[:19]} it had "
+            f"{latest.seq}: an older copy was put back, or its end was cut off"
+        )
+    if any(each.seq == end.seq and each.link != end.link for each in known):
+        return f"its event {end.seq} is another one than its anchor says"
+    return ""
 
 
 def _write(path: Path, text: bytes, flags: int) -> None:

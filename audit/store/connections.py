@@ -54,6 +54,16 @@ def open_reader(url: str) -> Engine:
     return engine
 
 
+def is_there(url: str) -> bool:
+    """Whether there may be a store at the URL: a server's can only be asked.
+
+    Raises:
+        StoreError: As for `open_writer`.
+    """
+    parsed = _checked(url)
+    return parsed.get_backend_name() == "postgresql" or Path(str(parsed.database)).exists()
+
+
 def is_sqlite(url: str) -> bool:
     """Whether the store is a file of this machine.
 

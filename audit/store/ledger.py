@@ -190,9 +190,7 @@ class Ledger:
     def anchor(self, *, now: datetime) -> Anchor:
         """Return where the chain stands, for `AnchorFolder.publish`."""
         with self.engine.begin() as connection:
-            identity = connection.execute(sa.select(tables.identity)).one()
-            row = connection.execute(sa.select(tables.head)).one()
-        return Anchor(identity.store_id, row.seq, row.link, now)
+            return end_of(connection, now=now)
 
     def forget_traces(self) -> None:
         """After an erasure: leave nothing of it in SQLite's write-ahead log or free pages."""
@@ -203,6 +201,13 @@ class Ledger:
                 raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
             finally:
                 raw.close()
+
+
+def end_of(connection: Connection, *, now: datetime) -> Anchor:
+    """Return where the chain stands."""
+    identity = connection.execute(sa.select(tables.identity)).one()
+    row = connection.execute(sa.select(tables.head)).one()
+    return Anchor(identity.store_id, row.seq, row.link, now)
 
 
 def places(connection: Connection) -> Mapping[str, Place]:

@@ -113,6 +113,7 @@ class Champions:
             names = self._registry.models()
             taken = sum([self._follow_one(name) for name in names])
             self._followed = self._clock()
+            telemetry.FOLLOWED.set(self._followed.timestamp())
             return taken
 
     @property

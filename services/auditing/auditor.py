@@ -7,7 +7,7 @@ nothing twice, nothing left out, the detectors bit by bit as they were.
 import logging
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from audit import policy
 from audit.errors import AuditError
 from audit.store import connections, erasure
-from audit.store.anchors import AnchorFolder
+from audit.store.anchors import RESTORED, AnchorFolder
 from audit.store.ledger import Ledger
 from audit.watch.watching import Promise, Watching
 from models.errors import RegistryError
@@ -31,6 +31,7 @@ from services.auditing.segmenting import ServedSegmenter
 from services.auditing.suspecting import Suspecting
 from services.identifiers import identifier
 from services.records.images import ImageFolder
+from services.records.presence import Showing
 from services.retraining.data.withdrawing import Withdrawal
 from services.settings import Settings
 from services.versions.references import CardReferences
@@ -40,6 +41,7 @@ LOG = logging.getLogger("rightly.auditor")
 STANDBY_SECONDS = 1.0
 FAILURE_SECONDS = 2.0
 LOCK = "auditor.lock"
+PRESENCE = "auditor"
 
 
 def run(
@@ -57,12 +59,12 @@ def run(
         OSError: If a folder of the settings cannot be written.
     """
     ledger = Ledger(connections.open_writer(chosen.store), secret.secret_key(chosen.chain_key))
-    waiting = False
+    waiting, presence = False, Showing(chosen.home, PRESENCE)
     try:
         while not stop.is_set():
             try:
                 with leadership(chosen.home / LOCK, ledger.engine):
-                    _lead(connect(chosen, ledger), chosen, stop, now)
+                    _lead(connect(chosen, ledger), chosen, stop, now, presence)
             except NotLeaderError as error:
                 if not waiting:
                     LOG.info("standing by: %s", error)
@@ -70,6 +72,7 @@ def run(
                 stop.wait(STANDBY_SECONDS)
             except SQLAlchemyError:
                 LOG.exception("the audit store does not answer")
+                presence.show({"reaching the store": "it does not answer"}, now=now())
                 stop.wait(FAILURE_SECONDS)
     finally:
         ledger.engine.dispose()
@@ -108,7 +111,11 @@ def main() -> None:
 
 
 def _lead(
-    ingestion: Ingestion, chosen: Settings, stop: threading.Event, now: Callable[[], datetime]
+    ingestion: Ingestion,
+    chosen: Settings,
+    stop: threading.Event,
+    now: Callable[[], datetime],
+    presence: Showing,
 ) -> None:
     ingestion.prepare(now=now())
     gauges = Gauges()
@@ -123,15 +130,23 @@ def _lead(
         while not stop.is_set():
             try:
                 taken = ingestion.step(now=now())
-            except (AuditError, OSError):
+            except (AuditError, OSError) as error:
                 LOG.exception("a step failed and will be tried again")
+                presence.show({"taking a step": str(error)}, now=now())
                 gauges.failed.inc()
                 stop.wait(FAILURE_SECONDS)
                 continue
             gauges.show(ingestion, taken=taken, head=ingestion.head, now=now())
             gauges.show_drills(drills.standing)
+            presence.show(_failing(ingestion), now=now())
             if taken == 0:
                 stop.wait(chosen.audit_seconds)
+
+
+def _failing(ingestion: Ingestion) -> Mapping[str, str]:
+    """Return what fails though the steps succeed → why."""
+    found = {f"source {source}": why for source, why in ingestion.broken.items()}
+    return found | ({RESTORED: ingestion.restored} if ingestion.restored else {})
 
 
 def _champion(registry: Registry, model: str) -> int | None:

@@ -92,6 +92,10 @@ class Gauges:
             "The highest score of a class's suspected shortcuts that nobody has dismissed",
             *("model", "version", "class"),
         )
+        self.restored = self._gauge(
+            "audit_store_restored",
+            "Whether the store is older than its anchors, and nobody has accepted that yet",
+        )
         self.state = self._gauge(
             "audit_drift_state", "0 ok, 1 warning, 2 alarm, 3 acknowledged, 4 requested", *_SERIES
         )
@@ -108,6 +112,7 @@ class Gauges:
         self.head.set(head)
         self.pending.set(ingestion.pending())
         self.broken.set(len(ingestion.broken))
+        self.restored.set(bool(ingestion.restored))
         self.evaluated.set(now.timestamp())
         for model, source, share in ingestion.take_probes():
             self.flips.labels(model, source).observe(share)

@@ -21,7 +21,7 @@ from audit.errors import JournalError, RecordError, RegionError
 from audit.journal import clearing, reader
 from audit.journal.lines import Place
 from audit.store import decisions, erasure, ledger, projections, queries, states, tables
-from audit.store.anchors import AnchorFolder
+from audit.store.anchors import RESTORED, AnchorFolder, regression
 from audit.store.ledger import Batch, Ledger
 from audit.watch.watching import DRILL, Watching
 from services.auditing.suspecting import Suspecting
@@ -87,6 +87,8 @@ class Ingestion:
         broken: Source → why it cannot be read any further.
         head: Number of the last event in the chain.
         drilled: Model → when a drill of it last raised its alarm.
+        restored: Why the store is not the one that its anchors know; "" where it is. Nothing is
+            anchored until a person has accepted it.
     """
 
     journal: Path
@@ -105,6 +107,8 @@ class Ingestion:
     broken: dict[str, str] = field(default_factory=dict)
     head: int = 0
     drilled: dict[str, datetime] = field(default_factory=dict)
+    restored: str = ""
+    _accepted: bool = False
     _probed: list[tuple[str, str, float]] = field(default_factory=list)
     _places: dict[str, Place] = field(default_factory=dict)
     _decided: datetime | None = None
@@ -115,10 +119,14 @@ class Ingestion:
         """Make or migrate the store, and go on where it stands."""
         self.ledger.prepare(now=now)
         self.reload()
+        self.restored = regression(self.anchors.read(), self.ledger.anchor(now=now))
+        if self.restored:
+            LOG.error("the audit store was restored: %s", self.restored)
         self._publish(now)
 
     def reload(self) -> None:
         """Forget what a failed step left in memory; take it from the store again."""
+        self._accepted = False
         with self.ledger.engine.begin() as connection:
             self._places = dict(ledger.places(connection))
             self.watching.load(states.load(connection))
@@ -204,7 +212,15 @@ class Ingestion:
 
     def _publish(self, now: datetime) -> None:
         anchor = self.ledger.anchor(now=now)
-        self.anchors.publish(anchor)
+        if self._accepted and self.restored:
+            self.anchors.set_aside(now=now)
+            self.restored = ""
+        self._accepted = False
+        if anchor.seq < self.head and not self.restored:
+            self.restored = f"it ends at event {anchor.seq}, but had {self.head} a moment ago"
+            LOG.error("the audit store was exchanged: %s", self.restored)
+        if not self.restored:
+            self.anchors.publish(anchor)
         self.head = anchor.seq
 
     def _located(
@@ -248,6 +264,8 @@ class Ingestion:
             self._bound(batch, seq, event)
         if isinstance(event, records.ActionEvent) and queries.is_drilled(event):
             self.drilled[event.details.get("model", "")] = event.event_time
+        if isinstance(event, records.ActionEvent) and event.action == "config_change":
+            self._accepted |= event.details.get("accepted") == RESTORED
         if self.suspecting is not None:
             self.suspecting.react(batch, event)
 

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from audit.errors import StoreError
 from services import clock, secret, settings
 from services.commands import terminal
 from services.settings import Settings
@@ -226,6 +228,36 @@ def _verdicts(chosen: Settings, connection: Any) -> dict[str, Any]:  # noqa: ANN
         retrainings.engine.dispose()
 
 
+def accept(
+    *,
+    reason: Annotated[str, typer.Option(help="Why, in a sentence; kept in the audit trail.")],
+    actor: Actor,
+) -> None:
+    """Accept an audit store that is older than its anchors: a backup that was put back.
+
+    The anchors so far are set aside, and the store is anchored anew by the auditor.
+    """
+    from audit import records
+    from audit.store.anchors import RESTORED, AnchorFolder, regression
+    from audit.store.ledger import end_of
+    from services.identifiers import identifier
+
+    chosen, now = settings.load(), clock.now()
+    with store(chosen).connected() as connection:
+        why = regression(AnchorFolder(chosen.anchors).read(), end_of(connection, now=now))
+    if not why:
+        terminal.fail(
+            "the audit store is the one that its anchors know; there is nothing to accept"
+        )
+    details = {"accepted": RESTORED, "found": why, "reason": reason}
+    writing = recorder(chosen)
+    try:
+        writing.note([records.ActionEvent(identifier(now), now, "config_change", actor, details)])
+    finally:
+        writing.close()
+    terminal.say(f"accepted, and written down for the auditor: {why}")
+
+
 def store(chosen: Settings) -> Any:  # noqa: ANN401 - loaded late, like everything heavy here
     """Return the audit store, to read; says so and ends where there is none."""
     from services.records.stores import StoreReader
@@ -266,9 +298,11 @@ def _await_erasure(chosen: Settings, event_id: str) -> str | None:
     try:
         while done is None and time.monotonic() < deadline:
             time.sleep(0.1)
-            if (reading := reader()) is not None:
-                with reading.connected() as connection:
-                    done = queries.erased_at(connection, event_id)
+            # The store may be in the middle of its making.
+            with suppress(StoreError):
+                if (reading := reader()) is not None:
+                    with reading.connected() as connection:
+                        done = queries.erased_at(connection, event_id)
     finally:
         stop.set()
         helping.join()

@@ -43,6 +43,7 @@ AUDIT_VERBS = {
     "status": "auditing:status",
     "lineage": "auditing:lineage",
     "verify": "auditing:verify",
+    "accept": "auditing:accept",
     "export": "auditing:export",
     "erase": "auditing:erase",
     "requests": "auditing:requests",

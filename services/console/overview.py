@@ -1,19 +1,23 @@
 """The first page: every model at a glance."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
 from audit import recent, verdict
 from audit import standing as standings
+from audit.errors import StoreError
 from audit.recent import Example, Glance
+from audit.store.queries import Reading
 from audit.verdict import Step, Verdict
 from services import clock
+from services.answering import health
 from services.console import installing, layout, runs
 from services.console.runs import RunView
 from services.retraining import pointing
+from services.routes import operations
 from services.routes.depending import Connected, refusals
 from services.wiring import Serving
 
@@ -72,12 +76,11 @@ class ModelView:
 @router.get("/", summary="Overview", response_class=HTMLResponse, responses=refusals(409, 503))
 def overview(serving: Connected) -> HTMLResponse:
     """Show every model: what answers, how much, and whether for the right reasons."""
-    views = [model_view(serving, name) for name in serving.registry.models()]
     return layout.page(
         "overview.html",
         here="/",
-        views=views,
-        audited=serving.store() is not None,
+        **_models(serving),
+        audited=readable(serving) is not None,
         default=serving.settings.default_model,
         port=serving.settings.port,
         coming=installing.note(serving.settings.home),
@@ -92,19 +95,40 @@ def overview(serving: Connected) -> HTMLResponse:
 )
 def overview_models(serving: Connected) -> HTMLResponse:
     """Return the part of the overview that changes."""
-    views = [model_view(serving, name) for name in serving.registry.models()]
     return layout.page(
         "overview_models.html",
         here="/",
-        views=views,
+        **_models(serving),
         port=serving.settings.port,
         coming=installing.note(serving.settings.home),
     )
 
 
-def model_view(serving: Serving, name: str) -> ModelView:
-    """Return what the overview shows of a model."""
-    pointer, store, found = serving.registry.pointer(name), serving.store(), None
+def _models(serving: Serving) -> dict[str, object]:
+    """Return what is broken, and every model: none is green where nobody watches."""
+    found = operations.troubles(serving)
+    watched = health.is_watched(found)
+    views = [model_view(serving, name, watched=watched) for name in serving.registry.models()]
+    return {"views": views, "troubles": found}
+
+
+def readable(serving: Serving) -> Reading | None:
+    """Return the audit store; None where there is none, or it cannot be read now."""
+    try:
+        return serving.store()
+    except StoreError:
+        return None  # which stands among the troubles
+
+
+def model_view(serving: Serving, name: str, *, watched: bool = True) -> ModelView:
+    """Return what the overview shows of a model.
+
+    Args:
+        serving: The worker.
+        name: The model.
+        watched: Whether the audit works; where it does not, what it knew is no verdict of now.
+    """
+    pointer, store, found = serving.registry.pointer(name), readable(serving), None
     now, proof = clock.now(), tuple[Example, ...]()
     said = pointing.pointer(serving.registry, serving.retrainings, name)
     known = standings.unaudited(said)
@@ -115,6 +139,8 @@ def model_view(serving: Serving, name: str) -> ModelView:
             proof = tuple(
                 recent.examples(connection, name, pointer.version, "relevance_mass", limit=PROOF)
             )
+    if not watched and not known.raised:  # an alarm that stands is told all the same
+        known = replace(known, audited=False)
     judged, run = verdict.judge(known, now=now), _last_run(serving, name)
     return ModelView(
         name=name,

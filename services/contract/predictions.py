@@ -267,12 +267,24 @@ class ServedModel(Reply):
     """When this worker began to answer with this version."""
 
 
+class TroubleReply(Reply):
+    """Something that is broken, though this worker answers."""
+
+    kind: Literal["recording", "following", "version", "store", "auditor", "journal", "runner"]
+    said: str
+    """What is broken, in a sentence."""
+    remedy: str
+    """What to do."""
+
+
 class Readiness(Reply):
     """Whether this worker can answer."""
 
     ready: bool
     models: list[ServedModel]
     default_model: str
+    troubles: list[TroubleReply] = Field(default_factory=list)
+    """What is broken in the installation: empty where all is well."""
 
 
 class Liveness(Reply):

@@ -10,6 +10,7 @@ digest of the pixels would tell who holds the image that it belongs to.
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from audit import records
 from audit.canonical import Packed, packed_shares
+from audit.errors import JournalUnavailableError
 from audit.journal.background import BackgroundWriter
 from audit.journal.writer import RESERVE_BYTES, Durability, Writer
 from models.types import ModelRef, Prediction
@@ -97,6 +99,7 @@ class Recorder:
 
     journal: Journal | None
     key: bytes
+    _failure: list[str] = field(default_factory=list, compare=False)
 
     def record(self, entries: Sequence[AnswerEntry], also: Sequence[records.Event] = ()) -> None:
         """Write the answers down, all or none; safe to call from several threads.
@@ -110,7 +113,7 @@ class Recorder:
         """
         if self.journal is not None:
             texts = [text for entry in entries for text in self._texts(entry)]
-            self.journal.append([*texts, *(records.to_bytes(event) for event in also)])
+            self._append([*texts, *(records.to_bytes(event) for event in also)])
 
     def note(self, events: Sequence[records.Event]) -> None:
         """Write labels, regions, reviews and other events down, all or none.
@@ -119,7 +122,17 @@ class Recorder:
             JournalUnavailableError: If they cannot be written now.
         """
         if self.journal is not None:
-            self.journal.append([records.to_bytes(event) for event in events])
+            self._append([records.to_bytes(event) for event in events])
+
+    def unwritable(self) -> str:
+        """Return why nothing can be written down now; "" where it can.
+
+        After a failure it tries: nobody may ask any more whose answer would be written.
+        """
+        if self._failure:
+            with suppress(JournalUnavailableError):
+                self._append([])
+        return self._failure[0] if self._failure else ""
 
     @property
     def dropped(self) -> int:
@@ -130,6 +143,16 @@ class Recorder:
         """Finish writing and stop."""
         if self.journal is not None:
             self.journal.close()
+
+    def _append(self, texts: Sequence[bytes]) -> None:
+        if self.journal is None:
+            return
+        try:
+            self.journal.append(texts)
+        except JournalUnavailableError as error:
+            self._failure[:] = [str(error)]
+            raise
+        self._failure.clear()
 
     def _texts(self, entry: AnswerEntry) -> list[bytes]:
         if entry.image is None:

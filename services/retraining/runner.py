@@ -28,6 +28,7 @@ from services.errors import RecordUnavailableError, ServiceError
 from services.identifiers import identifier
 from services.isolation import Isolation
 from services.records import recording
+from services.records.presence import Showing
 from services.records.stores import StoreReader
 from services.retraining import queueing
 from services.retraining.endings import Ending
@@ -40,6 +41,7 @@ from services.settings import Settings
 
 LOG = logging.getLogger("rightly.runner")
 LOCK: Final = "runner.lock"
+PRESENCE: Final = "runner"
 QUEUE: Final = "retraining"
 WORKFLOW: Final = "retrain"
 # Bumped only when a running retraining could not be continued by the new code.
@@ -60,9 +62,11 @@ def run(chosen: Settings, stop: threading.Event) -> None:
         _launch(chosen, steps)
         LOG.info("taking retrainings from %s", chosen.retraining_store)
         rounds = Rounds(steps, StoreReader(chosen.store))
+        presence = Showing(chosen.home, PRESENCE)
         while not stop.wait(_SWEEP_SECONDS):
             rounds.turn()
             rounds.alone.run("queueing retrainings", _enqueue, steps, rounds.alone)
+            presence.show(rounds.alone.failing, now=clock.now())
 
 
 def connect_steps(chosen: Settings) -> Steps:

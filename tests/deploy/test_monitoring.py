@@ -56,6 +56,11 @@ MUTANTS = {
         "(audit_drill_due_timestamp_seconds) > 3600",
         "(audit_drill_due_timestamp_seconds) > 0",
     ),
+    "a restored store is fine": ("(audit_store_restored) > 0", "(audit_store_restored) > 1"),
+    "nobody follows, and it is fine": (
+        "timestamp_seconds) > 120\n",
+        "timestamp_seconds) > 9000\n",
+    ),
     "a silent drill is fine": ("(audit_drill_success) == 0", "(audit_drill_success) == 2"),
     "threshold moved": ("mean1h < 0.5", "mean1h < 0.25"),
     "no region counts as none": (
