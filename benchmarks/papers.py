@@ -24,7 +24,7 @@ def main() -> int:
     """Compute what is asked for and missing, or write the page."""
     asked = _arguments()
     torch.set_num_threads(1)
-    papers = recipes.papers()
+    papers = recipes.papers(asked.recipes)
     if asked.page:
         asked.page.write_text(paper_page.text(papers, asked.results), "utf-8")
         return 0
@@ -45,6 +45,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--list", action="store_true", help="say what is missing, compute nothing")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the page")
+    parser.add_argument("--recipes", type=Path, default=recipes.FOLDER)
     parser.add_argument("--results", type=Path, default=_RESULTS)
     return parser.parse_args()
 
@@ -58,7 +59,8 @@ def _compute(
         wanted = [
             row
             for row in table.rows
-            if row.name in (asked.row or [row.name])
+            if not row.known
+            and row.name in (asked.row or [row.name])
             and (asked.seed or seed < row.seeds)
             and cells.load(paper_page.cell_of(asked.results, paper, table, row, seed)) is None
         ]

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from relearning import cells, exemplars
+from relearning import cells, exemplars, scarcity
 from relearning.recipes import Row, Table
 from relearning.tasks import TASKS
 
@@ -29,4 +29,5 @@ def training(
 EXPERIMENTS: Mapping[str, Experiment] = {
     "training": training,
     "exemplars": exemplars.cells_of,
+    "scarcity": scarcity.cells_of,
 }

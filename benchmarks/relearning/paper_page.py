@@ -1,7 +1,9 @@
 """docs/papers.md from the recipes and their cells: published, ours, and why they differ."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from relearning import cells
@@ -20,7 +22,9 @@ none. "not run" says what it says.
 
 
 def cell_of(folder: Path, paper: Paper, table: Table, row: Row, seed: int) -> Path:
-    """Return the file of a row's cell."""
+    """Return the file of a row's cell; of a known row, that of the retraining benchmark."""
+    if row.known:
+        return cells.path_of(folder.parent / "retraining", table.task, row.known, seed)
     return cells.path_of(folder / paper.name, table.name, row.name, seed)
 
 
@@ -50,20 +54,29 @@ def _lines(paper: Paper, table: Table, folder: Path) -> Iterator[str]:
 
 
 def _shown(done: Sequence[Mapping[str, Any]], path: str) -> str:
-    """Return the mean of a figure over cells with its interval, in per cent."""
+    """Return the mean of a figure over cells with its interval.
+
+    In per cent, but for a path that begins with "#", which is a plain number. Of one that begins
+    with "=", answers as text, it is the share on which two cells agree, over all pairs.
+    """
     if not done:
         return "not run"
-    values = [value for cell in done if (value := _at(cell, path)) is not None]
-    if not values:
+    found = [value for cell in done if (value := _at(cell, path.lstrip("#="))) is not None]
+    if path.startswith("="):
+        pairs = [sum(map(str.__eq__, *each)) / len(each[0]) for each in combinations(found, 2)]
+        return f"{100 * mean(pairs):.1f}" if pairs else "–"
+    if not found:
         return "–"
-    middle, half = interval(values)
-    return f"{100 * middle:.1f}" if half is None else f"{100 * middle:.1f} ± {100 * half:.1f}"
+    scale, places = (1, 2) if path.startswith("#") else (100, 1)
+    middle, half = interval([float(each) for each in found])
+    shown = f"{scale * middle:.{places}f}"
+    return shown if half is None else f"{shown} ± {scale * half:.{places}f}"
 
 
-def _at(cell: Mapping[str, Any], path: str) -> float | None:
+def _at(cell: Mapping[str, Any], path: str) -> Any:  # noqa: ANN401  # whatever a cell holds
     value: Any = cell
     for part in path.split("."):
         if not isinstance(value, Mapping) or part not in value:
             return None
         value = value[part]
-    return value if value is None else float(value)
+    return value

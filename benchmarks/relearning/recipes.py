@@ -22,6 +22,7 @@ class Row:
         seeds: How many are wanted.
         method: What is trained; the experiment says what else it makes of it.
         settings: Of the experiment, beyond the method.
+        known: Name of the row in the retraining benchmark whose cells are shown; "" makes own.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Row:
     seeds: int
     method: Method
     settings: Mapping[str, Any] = field(default_factory=dict)
+    known: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,8 @@ def _table(content: Mapping[str, Any], path: Path) -> Table:
 def _row(content: Mapping[str, Any], path: Path) -> Row:
     values = dict(content)
     name, settings = values.pop("name"), values.pop("settings", {})
-    told = {key: values.pop(key, "") for key in ("published", "differs")}
+    told = {key: values.pop(key, "") for key in ("published", "differs", "known")}
+    values.setdefault("objective", "erm")
     seeds = values.pop("seeds", 1)
     values["masks"] = MASKS[values.pop("masks", "true")]
     unknown = sorted(values.keys() - {each.name for each in fields(Method)})

@@ -1,10 +1,12 @@
 """Every objective by its name: for recipes, the command line, benchmarks, the contract suite."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from models.errors import TrainingError
 from models.training import options as plain_options
+from models.training.alternating import AlternatingRRR
 from models.training.exemplary import ExemplaryLearning
 from models.training.losses.cdep import CDEP
 from models.training.losses.counterexamples import Counterexamples
@@ -19,7 +21,6 @@ from models.training.losses.rrr import RRR
 from models.training.objectives import ERM, Objective
 from models.training.r4 import R4, RandR4
 from models.training.robust import IBPEx, PGDEx, RandEx
-from models.training.two_stage import TwoStage
 
 _LISTED: tuple[type[Objective], ...] = (
     ERM,
@@ -37,7 +38,7 @@ _LISTED: tuple[type[Objective], ...] = (
     IBPEx,
     R4,
     RandR4,
-    TwoStage,
+    AlternatingRRR,
     ISNet,
     RRClArC,
     GroupDRO,
@@ -45,6 +46,19 @@ _LISTED: tuple[type[Objective], ...] = (
 BY_NAME: Mapping[str, type[Objective]] = {each.name: each for each in _LISTED}
 """Objectives that options alone can make; those with a teacher are in `teaching`, methods of
 several trainings in `procedures`."""
+
+_RENAMED: Mapping[str, str] = {"two_stage": AlternatingRRR.name}
+
+
+def current(name: str) -> str:
+    """Return what an objective is called now; a former name is warned of and taken."""
+    if name in _RENAMED:
+        warnings.warn(
+            f"the objective {name} is called {_RENAMED[name]} now; Tao and Shokri's method of two "
+            "stages is two_stage_mapping",
+            stacklevel=3,
+        )
+    return _RENAMED.get(name, name)
 
 
 def objective(name: str, options: Mapping[str, Any] | None = None) -> Objective:
@@ -57,6 +71,7 @@ def objective(name: str, options: Mapping[str, Any] | None = None) -> Objective:
     Raises:
         TrainingError: If the name or an option is unknown; the message lists what exists.
     """
+    name = current(name)
     if name not in BY_NAME:
         raise TrainingError(f"objective {name!r} is none of {', '.join(BY_NAME)}")
     return plain_options.made(BY_NAME[name], name, options or {})
@@ -64,4 +79,5 @@ def objective(name: str, options: Mapping[str, Any] | None = None) -> Objective:
 
 def option_names(name: str) -> list[str]:
     """Return the options of an objective of `BY_NAME`; none for any other name."""
+    name = _RENAMED.get(name, name)
     return plain_options.names(BY_NAME[name]) if name in BY_NAME else []

@@ -25,6 +25,20 @@ def compact(num_classes: int) -> nn.Sequential:
     )
 
 
+def narrow(num_classes: int) -> nn.Sequential:
+    """Build `compact` with a hidden layer of 64 before the last: few features, for a mapping."""
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 5, stride=2, padding=2),
+        nn.ReLU(),
+        nn.Conv2d(16, 32, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(32 * 7 * 7, 64),
+        nn.ReLU(),
+        nn.Linear(64, num_classes),
+    )
+
+
 def perceptron(num_classes: int) -> nn.Sequential:
     """Build 2352-512-K for 28×28, the shape of the published D1 experiments in RGB."""
     return nn.Sequential(
@@ -60,12 +74,12 @@ def spec(name: str, classes: Sequence[str]) -> ClassifierSpec:
     """Return the spec of one of the networks above.
 
     Args:
-        name: "compact", "perceptron", "toy" or "table".
+        name: "compact", "narrow", "perceptron", "toy" or "table".
         classes: Class labels in the order of the logits.
     """
-    sizes = {"compact": (28, 28), "perceptron": (28, 28), "toy": (5, 5), "table": (1, 34)}
-    layers = {"compact": "3", "perceptron": "2", "toy": "4", "table": "4"}
-    height, width = sizes[name]
+    sizes = {"toy": (5, 5), "table": (1, 34)}
+    layers = {"compact": "3", "narrow": "3", "perceptron": "2", "toy": "4", "table": "4"}
+    height, width = sizes.get(name, (28, 28))
     raw = name == "table"
     mean, std = ((0.0,) * 3, (1.0,) * 3) if raw else ((0.5,) * 3, (0.5,) * 3)
     return ClassifierSpec(

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 from typing_extensions import override
 
 from models import architectures
 from models.architectures import Classifier
 from models.errors import TrainingError
-from models.training import another_explanation, groups
+from models.training import another_explanation, groups, two_stage
 from models.training.image_sets import ImageSet, split
 from models.training.objectives import ERM
 from models.training.optimizers import TrainingConfig
@@ -233,6 +234,54 @@ class FindAnotherExplanation(Procedure):
         return Outcome(taken.classifier, taken.result, {"rounds": rounds, "taken": chosen}, others)
 
 
+@dataclass(frozen=True)
+class TwoStageMapping(Procedure):
+    """Tao and Shokri's two stages: see `two_stage`; their mapping is folded in at the end.
+
+    Attributes:
+        variant: "mapping", or one of the ablations "without" and "joint".
+        label_steps: Steps by the labels in turn.
+        mapping_steps: Steps of the second stage in turn.
+        factor: Rate of the second stage relative to the first.
+        weight: Of the second loss, "joint" only.
+    """
+
+    variant: two_stage.Variant = "mapping"
+    label_steps: int = 1
+    mapping_steps: int = 1
+    factor: float = 0.3
+    weight: float = 1.0
+    name: ClassVar[str] = two_stage.TwoStage.name
+
+    @override
+    def run(self, setting: Setting) -> Outcome:
+        if not setting.training.masks(np.arange(len(setting.training)))[1].any():
+            raise TrainingError(f"{self.name} needs masks of what must not matter: no row has one")
+        objective = two_stage.TwoStage(
+            self.variant, self.label_steps, self.mapping_steps, self.factor, self.weight
+        )
+        classifier = setting.build()
+        if self.variant != "without":
+            classifier = two_stage.with_mapping(classifier)
+        result = setting.stages.train(
+            "two stages",
+            classifier,
+            objective,
+            training=setting.training,
+            validation=setting.validation,
+            config=setting.config,
+        )
+        if self.variant != "without":
+            classifier = two_stage.folded(classifier)
+        return Outcome(classifier, result)
+
+
 BY_NAME: Mapping[str, type[Procedure]] = {
-    each.name: each for each in (JustTrainTwice, DeepFeatureReweighting, FindAnotherExplanation)
+    each.name: each
+    for each in (
+        JustTrainTwice,
+        DeepFeatureReweighting,
+        FindAnotherExplanation,
+        TwoStageMapping,
+    )
 }

@@ -74,6 +74,7 @@ def run(
         DatasetError: If the data cannot be used.
         TrainingError: If the method cannot run on the architecture, or the loss is not finite.
     """
+    recipe = replace(recipe, objective=methods.current(recipe.objective))
     if recipe.objective not in NAMES:
         raise TrainingError(f"objective {recipe.objective!r} is none of {', '.join(NAMES)}")
     sets = dict(splits) if splits is not None else building.read_splits(recipe)

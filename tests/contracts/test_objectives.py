@@ -102,10 +102,10 @@ def batch(count: int = 6, *, annotated: bool = True) -> Batch:
 TAUGHT = {"tea": TEA, "e2kd": partial(E2KD, stored=False)}
 NAMES = [*BY_NAME, *TAUGHT]
 USING_REGIONS = [name for name in BY_NAME if BY_NAME[name].uses_regions]
-# Zero regions give ERM, but for two_stage, which alternates, and for exbl and rr_clarc, which
-# take what they need from annotated rows before training and then act on every row.
+# Zero regions give ERM, but for alternating_rrr, and for exbl and rr_clarc, which take what they
+# need from annotated rows before training and then act on every row.
 ERM_WITHOUT_REGIONS = [
-    each for each in USING_REGIONS if each not in {"two_stage", "exbl", "rr_clarc"}
+    each for each in USING_REGIONS if each not in {"alternating_rrr", "exbl", "rr_clarc"}
 ]
 
 
@@ -124,7 +124,7 @@ def variants() -> list[tuple[str, dict[str, object]]]:
         ("pgd_ex", {"gradient": 2.0, "gradient_form": "published"}),
         ("ibp_ex", {"gradient": 2.0, "start": 0.1, "trust": 0.9}),
         ("ibp_ex", {"gradient": 2.0, "gradient_form": "published"}),
-        ("two_stage", {"label_steps": 4}),
+        ("alternating_rrr", {"label_steps": 4}),
         ("rand_r4", {"level": 0.5, "samples": 2}),
         ("rbr", {"ceiling": 1e-12}),  # reached: the penalty's gradient stops
         ("rbr", {"ceiling": 1e12}),
@@ -158,7 +158,7 @@ def test_the_loss_is_finite_and_reaches_every_trainable_parameter(name: str) -> 
     for label, parameter in network.named_parameters():
         if not parameter.requires_grad:
             continue
-        blind = parameter is last_bias and name == "two_stage"  # its gradient is of no bias
+        blind = parameter is last_bias and name == "alternating_rrr"  # its gradient is of no bias
         assert parameter.grad is not None or blind, label
         assert parameter.grad is None or torch.isfinite(parameter.grad).all(), label
 

@@ -12,6 +12,7 @@ from torch.nn import functional
 from models.architectures import Classifier, build
 from models.errors import TrainingError
 from models.training import groups, networks
+from models.training.alternating import AlternatingRRR
 from models.training.another_explanation import find_another_explanation, used_pixels
 from models.training.balance import balance
 from models.training.batches import batch_of, epoch_order
@@ -41,7 +42,6 @@ from models.training.r4 import R4, gradient_bounds
 from models.training.robust import IBPEx, PGDEx, RandEx
 from models.training.scores import answers
 from models.training.trainer import train
-from models.training.two_stage import TwoStage
 from models.types import ClassifierSpec, Preprocessing
 
 CLASSES = ("a", "b", "c")
@@ -182,7 +182,8 @@ def test_random_signs_average_to_the_full_jacobian() -> None:
     assert np.mean(every) == pytest.approx(sum(jacobian))
 
 
-def test_rrr_is_the_formula_of_the_paper_term_by_term() -> None:
+@pytest.mark.parametrize(("norm", "power"), [("l2", 2), ("l1", 1)])
+def test_rrr_is_the_formula_of_the_paper_term_by_term(norm: str, power: int) -> None:
     network, given = convolutional(), batch(3)
     expected = 0.0
     for row in range(3):
@@ -190,11 +191,24 @@ def test_rrr_is_the_formula_of_the_paper_term_by_term() -> None:
         slope = torch.autograd.grad(network(pixels).log_softmax(1).sum(), pixels)[0]
         for channel, i, j in product(range(3), range(8), range(8)):
             if given.irrelevant[row, i, j]:
-                expected += float(slope[0, channel, i, j]) ** 2 / 3
-    found = RRR(weight=2.0).loss(network, given, MOMENT)
+                expected += abs(float(slope[0, channel, i, j])) ** power / 3
+    found = RRR(weight=2.0, norm=norm).loss(network, given, MOMENT)
 
     assert float(found.terms["explanation"]) == pytest.approx(expected)
     assert float(found.total.detach()) == pytest.approx(float(found.terms["label"]) + 2 * expected)
+
+
+def test_the_conversion_of_rrrs_weight_is_that_of_the_papers_units() -> None:
+    """Σ CE + λ1·Σ(A·∂/∂x)² over a batch, x in 0..255, is ours times the batch with λ1/255²."""
+    network, given = convolutional(), batch(3)
+    coarse = (255 * given.images).requires_grad_()
+    logits = network(coarse / 255)
+    (slope,) = torch.autograd.grad(logits.log_softmax(1).sum(), coarse)
+    masked = (slope * given.irrelevant[:, None]) ** 2
+    theirs = functional.cross_entropy(logits, given.labels, reduction="sum") + 1e3 * masked.sum()
+    ours = RRR(weight=1e3 / 255**2).loss(network, given, MOMENT).total
+
+    assert float(3 * ours.detach()) == pytest.approx(float(theirs.detach()))
 
 
 def test_ibp_without_reach_is_the_cross_entropy() -> None:
@@ -510,7 +524,7 @@ def test_group_dro_follows_the_worst_group(adjustment: float) -> None:
 
 
 def test_the_cycle_of_two_stages() -> None:
-    made = TwoStage(label_steps=2, explanation_steps=1)
+    made = AlternatingRRR(label_steps=2, explanation_steps=1)
     phases = [made.phase(Moment(step=step)) for step in range(6)]
 
     assert phases == ["label", "label", "explanation"] * 2
@@ -523,7 +537,7 @@ def test_the_cycle_leaves_out_explanation_steps_without_a_region(penalty: str) -
     config = TrainingConfig(
         epochs=2, batch_size=3, device="cpu", weight_decay=0.3, criterion="last"
     )
-    made = TwoStage(penalty=penalty)
+    made = AlternatingRRR(penalty=penalty)
     trained, expected = convolutional().float(), convolutional().float()
     result = train(trained, made, bare, bare, config)
     decayed = [each for each in expected.parameters() if each.ndim > 1]
