@@ -28,11 +28,11 @@ COPY pyproject.toml README.md LICENSE ./
 COPY services services
 COPY models models
 COPY audit audit
-RUN pip install ".[${RUNTIME},oidc]"
+RUN pip install ".[${RUNTIME},oidc,notify]"
 
 FROM build-serve AS build-train
 ARG RUNTIME=cpu
-RUN pip install ".[${RUNTIME},oidc,train]"
+RUN pip install ".[${RUNTIME},oidc,notify,train]"
 
 FROM base AS train
 COPY --from=build-train /opt/rightly /opt/rightly

@@ -131,6 +131,9 @@ class Settings(BaseModel):
     """How long the auditor sleeps when there is nothing to ingest."""
     webhook_token: str = Field(default="", max_length=400, repr=False)
     """Bearer token that Alertmanager must send; without one the webhook is closed."""
+    notify: str = Field(default="", max_length=4_000, repr=False)
+    """Addresses that are told of alarms, refusals and promotions, with blanks between them, as
+    Apprise writes them: `json://host/path` (a webhook), `slack://…`, `mailto://…`."""
     false_alarm_days: float = Field(default=30.0, gt=0, le=36_500)
     """Wanted mean days between false alarms of all detectors of a model together. Three times as
     many find a fall of 0.10 about ten answers of its class later (docs/decisions/0009)."""

@@ -12,8 +12,10 @@ def check(settings: Settings) -> None:
     """Refuse to serve others without sign-in, or with one that cannot work.
 
     Raises:
-        SettingsError: If it would.
+        SettingsError: If it would, or if nobody could be told what `notify` says.
     """
+    if settings.notify:
+        _check_addresses(settings.notify)
     if settings.sign_in == "oidc":
         _check_provider(settings)
     if settings.sign_in != "none" or settings.open_without_sign_in:
@@ -40,6 +42,20 @@ def _check_provider(settings: Settings) -> None:
             raise SettingsError(f"oidc_roles: {error}") from error
     if find_spec("authlib") is None:
         raise SettingsError("sign_in: oidc needs Authlib: pip install rightly[oidc]")
+
+
+def _check_addresses(addresses: str) -> None:
+    """Refuse an address that Apprise does not understand; what is in it may be a secret."""
+    if find_spec("apprise") is None:
+        raise SettingsError("notify: it needs Apprise: rightly install notifications")
+    import apprise  # noqa: PLC0415  # an extra, and a third of a second
+
+    for number, each in enumerate(addresses.split(), start=1):
+        if not apprise.Apprise().add(each):
+            raise SettingsError(
+                f"notify: address {number} ({each.partition('://')[0][:20]}://…) is none that "
+                "Apprise knows; json://host/path is a webhook, slack:// and mailto:// go to people"
+            )
 
 
 def is_loopback(host: str) -> bool:

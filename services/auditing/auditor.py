@@ -21,7 +21,7 @@ from audit.watch.watching import Promise, Watching
 from models.errors import RegistryError
 from models.registry import Registry
 from services import clock, secret, settings
-from services.auditing import fire_drills
+from services.auditing import fire_drills, notifying
 from services.auditing.fire_drills import FireDrills
 from services.auditing.gauges import Gauges, exposed
 from services.auditing.ingestion import Ingestion
@@ -125,6 +125,7 @@ def _lead(
     with (
         exposed(gauges, chosen.audit_host, chosen.audit_port),
         fire_drills.running(drills),
+        notifying.running(chosen),
     ):
         LOG.info("auditing %s", chosen.journal)
         while not stop.is_set():

@@ -40,6 +40,7 @@ PARTS: Final = (
     Part("dicom", "dicom", "DICOM uploads"),
     Part("parquet", "parquet", "manifests of data sets as Parquet"),
     Part("sign-in", "oidc", "sign-in through a provider of OpenID Connect"),
+    Part("notifications", "notify", "alarms, refusals, promotions to webhook, Slack or e-mail"),
     Part("postgresql", "postgres", "the audit store on PostgreSQL"),
     Part("ray", "ray", "a Ray head of one's own"),
     Part("development", "dev", "tests, linters, benchmarks"),
