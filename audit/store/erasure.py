@@ -10,11 +10,12 @@ from datetime import timedelta
 from typing import TypeAlias
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from audit import records
 from audit.canonical import moment
 from audit.errors import StoreError
-from audit.store import tables
+from audit.store import tables, waiting
 from audit.store.ledger import Batch
 
 # The least that the EU AI Act asks of a deployer, article 26(6): six months of logs.
@@ -69,18 +70,34 @@ class Erased:
         )
 
 
-def erase_requested(batch: Batch, *, identify: Identify, forget: Forget) -> Erased:
+def asked(connection: Connection) -> int | None:
+    """Return the number of the latest erasure that was asked for and not done; None for none."""
+    table = tables.erasures
+    return connection.execute(
+        sa.select(sa.func.max(table.c.seq)).where(table.c.done_at.is_(None))
+    ).scalar()
+
+
+def erase_requested(
+    batch: Batch, *, identify: Identify, forget: Forget, until: int | None = None
+) -> Erased:
     """Carry out the erasures that were asked for and not yet done.
+
+    What was said about erased answers, and arrived after their erasure, goes as well.
 
     Args:
         batch: The transaction.
+        until: The last request to carry out, by number: all that was recorded before it must be
+            ingested. None for all.
         identify: Makes ids for the events that say what was erased.
         forget: Takes predictions out of training manifests; says which models had learned from
             them.
     """
     table, total = tables.erasures, Erased()
-    asked = batch.connection.execute(sa.select(table).where(table.c.done_at.is_(None))).all()
-    for request in asked:
+    due = sa.select(table).where(table.c.done_at.is_(None))
+    if until is not None:
+        due = due.where(table.c.seq <= until)
+    for request in batch.connection.execute(due).all():
         subject = tables.payloads.c.subject == request.subject
         total += _erase(
             batch,
@@ -93,6 +110,15 @@ def erase_requested(batch: Batch, *, identify: Identify, forget: Forget) -> Eras
         done = sa.update(table).where(table.c.event_id == request.event_id)
         # The name goes too; that there was a request stays.
         batch.connection.execute(done.values(subject=None, done_at=moment(batch.now)))
+    if left := waiting.left_behind(batch.connection):
+        total += _erase(
+            batch,
+            tables.payloads.c.seq.in_(left),
+            reason="subject",
+            actor="auditor",
+            identify=identify,
+            forget=forget,
+        )
     return total
 
 
@@ -145,6 +171,10 @@ def _erase(
         connection.execute(sa.delete(tables.payloads).where(tables.payloads.c.seq.in_(sequences)))
         blank = {"image": None, "label": None, "verdict": None, "erased": True}
         connection.execute(sa.update(table).where(table.c.seq.in_(sequences)).values(**blank))
+        if reason == "subject":
+            waiting.forget(connection, [row.prediction_id for row in answers])
+        waits = tables.waiting
+        connection.execute(sa.delete(waits).where(waits.c.seq.in_(sequences)))
         shown = tables.suspicions  # only ever by retention: it names no subject
         connection.execute(sa.delete(shown).where(shown.c.seq.in_(sequences)))
         erased = Erased(tuple(sequences), images, versions)

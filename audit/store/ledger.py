@@ -19,7 +19,7 @@ from audit import records
 from audit.canonical import moment
 from audit.errors import StoreError
 from audit.journal.lines import Place, Segment
-from audit.store import chain, migration, projections, tables
+from audit.store import chain, migration, projections, tables, waiting
 from audit.store.anchors import Anchor
 
 # The source of events that the auditor itself adds: they are in no journal.
@@ -63,6 +63,10 @@ class Batch:
         Args:
             entries: Each event, its canonical text, and the place after it.
 
+        Returns:
+            What applies now, in that order: what was said about an answer before it came follows
+            the answer (`audit.store.waiting`).
+
         Raises:
             StoreError: If an event has the id of another one.
         """
@@ -75,8 +79,12 @@ class Batch:
                 added.append(self._add(event, body, at.source, at.number, place.offset))
             elif known[event.event_id] not in {None, body}:
                 raise StoreError(f"two different events have the id {event.event_id}")
-        self._insert(added)
-        return [each for each, _, _ in added]
+        return self._insert(added)
+
+    def resume(self) -> Sequence[Ingested]:
+        """Apply what still waits although its answer is there; return it in that order."""
+        due = projections.apply(self.connection, waiting.overdue(self.connection))
+        return [Ingested(seq, event) for seq, event in due]
 
     def append(self, event: records.Event) -> Ingested:
         """Add an event of the auditor's own."""
@@ -139,13 +147,17 @@ class Batch:
         }
         return Ingested(self._seq, event), row, payload
 
-    def _insert(self, added: Sequence[tuple[Ingested, dict[str, Any], dict[str, Any]]]) -> None:
+    def _insert(
+        self, added: Sequence[tuple[Ingested, dict[str, Any], dict[str, Any]]]
+    ) -> Sequence[Ingested]:
         if not added:
-            return
+            return []
         self.connection.execute(sa.insert(tables.events), [row for _, row, _ in added])
         self.connection.execute(sa.insert(tables.payloads), [payload for _, _, payload in added])
-        projections.project(self.connection, [(each.seq, each.event) for each, _, _ in added])
         self.ingested += [each for each, _, _ in added]
+        numbered = [(each.seq, each.event) for each, _, _ in added]
+        due = projections.project(self.connection, numbered)
+        return [Ingested(seq, event) for seq, event in due]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from audit.agreement import Reading
 from audit.canonical import moment
 from audit.comparisons import ComparisonRecord
 from audit.decided import DecisionEvent
-from audit.store import comparisons, decisions, suspicions, tables, tallies
+from audit.store import comparisons, decisions, suspicions, tables, tallies, waiting
 from audit.store.tallies import Value
 from audit.suspicions import SuspicionEvent
 
@@ -33,8 +33,14 @@ def retention(event: records.Event) -> str:
     return "evidence" if isinstance(event, _EVIDENCE) else "event"
 
 
-def project(connection: Connection, added: Sequence[tuple[int, records.Event]]) -> None:
-    """Apply events to the projections, in order."""
+def project(
+    connection: Connection, added: Sequence[tuple[int, records.Event]]
+) -> list[tuple[int, records.Event]]:
+    """Apply events to the projections, in order.
+
+    Returns:
+        What was applied, in that order (`audit.store.waiting`).
+    """
     answers = [(seq, event) for seq, event in added if isinstance(event, records.PredictionRecord)]
     if answers:
         rows = [prediction_row(seq, event) for seq, event in answers]
@@ -43,9 +49,17 @@ def project(connection: Connection, added: Sequence[tuple[int, records.Event]]) 
         if values:
             connection.execute(sa.insert(tables.measures), values)
         tallies.count(connection, [each for _, event in answers for each in _values(event)])
-    for seq, event in added:
-        if (apply := _LATER.get(type(event))) is not None:
-            apply(connection, seq, event)
+    return apply(connection, waiting.due(connection, added))
+
+
+def apply(
+    connection: Connection, due: Sequence[tuple[int, records.Event]]
+) -> list[tuple[int, records.Event]]:
+    """Apply events whose answers, where they are about one, have their rows; return them."""
+    for seq, event in due:
+        if (project_one := _LATER.get(type(event))) is not None:
+            project_one(connection, seq, event)
+    return list(due)
 
 
 def prediction_row(seq: int, record: records.PredictionRecord) -> dict[str, Any]:

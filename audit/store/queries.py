@@ -15,7 +15,7 @@ from audit.canonical import read_moment
 from audit.errors import StoreError
 from audit.journal.lines import Place
 from audit.policy import PastRequest
-from audit.store import ledger, tables
+from audit.store import ledger, tables, waiting
 
 # How a request ends; before that it is under way.
 RECENT = 500
@@ -156,6 +156,11 @@ def replay(connection: Connection, *, after: int = 0) -> Iterator[tuple[int, rec
     wanted = sa.select(table.c.seq, table.c.body).where(table.c.seq > after).order_by(table.c.seq)
     for row in connection.execution_options(yield_per=500).execute(wanted):
         yield row.seq, _event(bytes(row.body))
+
+
+def applied(connection: Connection) -> Iterator[tuple[int, records.Event]]:
+    """Yield the events that are not erased, in the order in which they took effect."""
+    return waiting.in_order(connection, replay(connection))
 
 
 def _event(body: bytes) -> records.Event:

@@ -269,6 +269,21 @@ erasures = sa.Table(
     sa.Column("done_at", _MOMENT, nullable=True),
 )
 
+# What was said about an answer that is not there yet, or was erased (`audit.store.waiting`).
+waiting = sa.Table(
+    "waiting",
+    metadata,
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("prediction_id", _NAME, nullable=False, index=True),
+)
+
+# Answers that were erased with their subject: what is said about them later goes the same way.
+forgotten = sa.Table(
+    "forgotten",
+    metadata,
+    sa.Column("prediction_id", _NAME, primary_key=True),
+)
+
 # The newest figures of each suspected shortcut; `seq` is the event that they are from.
 suspicions = sa.Table(
     "suspicions",

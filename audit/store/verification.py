@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection, Engine
 from audit import records
 from audit.canonical import moment
 from audit.errors import RecordError
-from audit.store import chain, projections, tables
+from audit.store import chain, projections, tables, waiting
 from audit.store.anchors import Anchor
 
 # More findings than this add nothing to what has to be done.
@@ -90,6 +90,7 @@ class _Walk:
     positions: dict[str, tuple[int, int]] = field(default_factory=dict)
     erased: set[int] = field(default_factory=set)
     without: set[int] = field(default_factory=set)
+    truths: list[tuple[int, str, str | None]] = field(default_factory=list)
 
     def found(self, tampering: Tampering, seq: int, detail: str) -> None:
         if len(self.findings) < ENOUGH:
@@ -125,6 +126,7 @@ def verify(
             if report is not None and walk.events % REPORTED == 0:
                 report(walk.events)
         _check_erasures(walk)
+        _check_truths(walk, connection)
         _check_strays(walk, connection)
         _check_end(walk, connection, anchors)
     return Verification(
@@ -143,7 +145,7 @@ def _rows(connection: Connection) -> Iterator[Any]:
         if column.name not in {"label", "verdict"}
     ]
     wanted = (
-        sa.select(events, payloads.c.body, payloads.c.secret, *shown)
+        sa.select(events, payloads.c.body, payloads.c.secret, payloads.c.subject, *shown)
         .select_from(together)
         .order_by(events.c.seq)
     )
@@ -187,6 +189,10 @@ def _check_payload(walk: _Walk, row: Mapping[str, Any]) -> None:
         return
     if isinstance(event, records.ErasureEvent):
         walk.erased.update(event.sequences)
+    if isinstance(event, waiting.TRUTHS):
+        walk.truths.append((seq, event.prediction_id, row["subject"]))
+    elif row["subject"] != event.subject:
+        walk.found(Tampering.EDITED, seq, "its content is kept under another subject")
     if isinstance(event, records.PredictionRecord):
         _check_projection(walk, row, projections.prediction_row(seq, event))
 
@@ -211,6 +217,14 @@ def _check_erasures(walk: _Walk) -> None:
         walk.found(Tampering.DELETED, seq, "its content is gone, and no erasure is recorded")
     for seq in sorted(walk.erased - walk.without):
         walk.found(Tampering.UNERASED, seq, "an erasure is recorded, yet its content is there")
+
+
+def _check_truths(walk: _Walk, connection: Connection) -> None:
+    """What is said about an answer must have been applied to it, and go when its subject goes."""
+    for seq in waiting.kept_waiting(connection):
+        walk.found(Tampering.EDITED, seq, "it waits for its answer, which is there")
+    for seq in waiting.other_subjects(connection, walk.truths):
+        walk.found(Tampering.EDITED, seq, "its subject is not that of the answer it is about")
 
 
 def _check_strays(walk: _Walk, connection: Connection) -> None:

@@ -7,23 +7,23 @@ does it again.
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
-import sqlalchemy as sa
-
-from audit import canonical, localisation, policy, records
+from audit import policy, records
 from audit.decided import DecisionEvent, Kind
-from audit.errors import JournalError, RecordError, RegionError
+from audit.errors import JournalError, RecordError
 from audit.journal import clearing, reader
 from audit.journal.lines import Place
-from audit.store import decisions, erasure, ledger, projections, queries, states, tables
+from audit.store import decisions, erasure, ledger, projections, queries, states
 from audit.store.anchors import RESTORED, AnchorFolder, regression
 from audit.store.ledger import Batch, Ledger
 from audit.watch.watching import DRILL, Watching
+from services.auditing import reacting
+from services.auditing.erasing import Erasing
 from services.auditing.suspecting import Suspecting
 from services.pictures import png
 from services.records.images import ImageFolder
@@ -33,9 +33,8 @@ LOG = logging.getLogger("rightly.auditor")
 BATCH = 256
 # The policy found nothing to decide.
 _QUIET: frozenset[tuple[Kind, str]] = frozenset({("quiet", "")})
-# How often the policy looks at standing alarms, and how often content expires.
+# How often the policy looks at standing alarms.
 DECIDE_EVERY = timedelta(seconds=5)
-EXPIRE_EVERY = timedelta(hours=1)
 
 
 class Prober(Protocol):
@@ -85,6 +84,7 @@ class Ingestion:
         forget: Takes predictions out of training manifests.
         answering: Model → the version that is champion; None where that is not known.
         broken: Source → why it cannot be read any further.
+        erasing: Erases.
         head: Number of the last event in the chain.
         drilled: Model → when a drill of it last raised its alarm.
         restored: Why the store is not the one that its anchors know; "" where it is. Nothing is
@@ -101,19 +101,30 @@ class Ingestion:
     segmenter: Segmenting | None = None
     suspecting: Suspecting | None = None
     plan: policy.Plan = field(default_factory=policy.Plan)
-    retention: erasure.Retention = field(default_factory=erasure.Retention)
-    forget: erasure.Forget = lambda _: ()
+    retention: InitVar[erasure.Retention | None] = None
+    forget: InitVar[erasure.Forget] = lambda _: ()
     answering: Callable[[str], int | None] = lambda _: None
     broken: dict[str, str] = field(default_factory=dict)
     head: int = 0
     drilled: dict[str, datetime] = field(default_factory=dict)
     restored: str = ""
     _accepted: bool = False
+    erasing: Erasing = field(init=False)
     _probed: list[tuple[str, str, float]] = field(default_factory=list)
     _places: dict[str, Place] = field(default_factory=dict)
+    _drained: set[str] = field(default_factory=set)
     _decided: datetime | None = None
     _said: dict[str, frozenset[tuple[Kind, str]]] = field(default_factory=dict)
-    _expired: datetime | None = None
+
+    def __post_init__(self, retention: erasure.Retention | None, forget: erasure.Forget) -> None:
+        self.erasing = Erasing(
+            self.journal,
+            self.ledger,
+            self.images,
+            self.identify,
+            retention or erasure.Retention(),
+            forget,
+        )
 
     def prepare(self, *, now: datetime) -> None:
         """Make or migrate the store, and go on where it stands."""
@@ -122,6 +133,10 @@ class Ingestion:
         self.restored = regression(self.anchors.read(), self.ledger.anchor(now=now))
         if self.restored:
             LOG.error("the audit store was restored: %s", self.restored)
+        with self.ledger.batch(now=now) as batch:
+            for each in batch.resume():
+                self._react(batch, each.seq, each.event)
+            states.save(batch.connection, self.watching.settle(), seq=batch.head[0])
         self._publish(now)
 
     def reload(self) -> None:
@@ -132,6 +147,7 @@ class Ingestion:
             self.watching.load(states.load(connection))
             self.drilled = dict(queries.drills(connection))
             self._said = dict(decisions.gists(connection))
+            self.erasing.reload(connection)
         if self.suspecting is not None:
             self.suspecting.reload(self.ledger)
 
@@ -142,9 +158,10 @@ class Ingestion:
             How many journal entries were taken; 0 when there was nothing to read.
         """
         try:
+            self._drained.clear()
             taken = sum(self._source(source, now) for source in reader.sources(self.journal))
-            if taken == 0:
-                self._erase(now)
+            if self.erasing.step(self._places, self._drained, now=now):
+                self._publish(now)
             self._decide(now)
             if self.suspecting is not None and self.suspecting.look(self.ledger, now=now):
                 self._publish(now)
@@ -165,6 +182,7 @@ class Ingestion:
 
     def _source(self, source: str, now: datetime) -> int:
         if source in self.broken:
+            self._drained.add(source)  # nothing more can be read of it
             return 0
         entries: list[tuple[records.Entry, bytes, Place]] = []
         try:
@@ -177,6 +195,8 @@ class Ingestion:
             self.broken[source] = str(error)
         if entries:
             self._ingest(entries, now)
+        if len(entries) < BATCH:
+            self._drained.add(source)
         return len(entries)
 
     def _ingest(
@@ -192,8 +212,10 @@ class Ingestion:
                 for event, body, place in entries
                 if not isinstance(event, records.ImageRecord)
             ]
-            for each in batch.ingest(events):
+            applied = batch.ingest(events)
+            for each in applied:
                 self._react(batch, each.seq, each.event)
+            self.erasing.look_after(batch.ingested, applied)
             located = self._located(batch, pictures, now)
             for region in located:
                 self._react(batch, batch.append(region).seq, region)
@@ -259,7 +281,8 @@ class Ingestion:
         return self.prober.probe(answers, now=now) if answers else []
 
     def _react(self, batch: Batch, seq: int, event: records.Event) -> None:
-        react(batch, seq, event, self.watching, self._measure)
+        reacting.react(batch, seq, event, self.watching)
+        self.erasing.notice(event)
         if isinstance(event, records.RequestEvent) and event.origin == "alertmanager":
             self._bound(batch, seq, event)
         if isinstance(event, records.ActionEvent) and queries.is_drilled(event):
@@ -287,36 +310,6 @@ class Ingestion:
                     request_id=event.request_id,
                 )
             )
-
-    def _measure(self, batch: Batch, seq: int, event: records.RegionEvent) -> None:
-        measure_late(batch, seq, event, self.watching)
-
-    def _erase(self, now: datetime) -> None:
-        """Erase what was asked for and what is old; all sources have been read up to here."""
-        due = self._expired is None or now - self._expired >= EXPIRE_EVERY
-        with self.ledger.engine.connect() as connection:
-            asked = sa.select(tables.erasures.c.seq).where(tables.erasures.c.done_at.is_(None))
-            if connection.execute(asked).first() is None and not due:
-                return
-        gone: list[str] = []
-
-        def forget(prediction_ids: Sequence[str]) -> Sequence[str]:
-            gone.extend(prediction_ids)
-            return self.forget(prediction_ids)
-
-        with self.ledger.batch(now=now) as batch:
-            identify = lambda: self.identify(now)  # noqa: E731 - a name for the moment
-            erased = erasure.erase_requested(batch, identify=identify, forget=forget)
-            expired = erasure.expire(batch, self.retention, identify=identify) if due else None
-            for address in erased.images + (expired.images if expired else ()):
-                self.images.erase(address)
-        if expired in {None, erasure.Erased()}:
-            self._expired = now if due else self._expired
-        self.forget(gone)  # again: what was collected before the commit had not seen it
-        if erased.sequences:
-            clearing.blank(self.journal, self._places)
-            self.ledger.forget_traces()
-        self._publish(now)
 
     def _decide(self, now: datetime) -> None:
         """Let the policy turn standing alarms into requests."""
@@ -374,77 +367,3 @@ class Ingestion:
                 request_id=request_id,
             )
         )
-
-
-Measure = Callable[[Batch, int, records.RegionEvent], None]
-
-
-def react(
-    batch: Batch, seq: int, event: records.Event, watching: Watching, measure: Measure
-) -> None:
-    """Let the detectors take one event, and write down what becomes of their alarms."""
-    moved: Sequence[records.AlarmEvent] = ()
-    match event:
-        case records.PredictionRecord():
-            moved = watching.answered(event)
-        case records.RegionEvent():
-            measure(batch, seq, event)
-        case records.ProbeEvent():
-            record = queries.answer(batch.connection, event.prediction_id)
-            if record is not None and event.intervention == "all":
-                moved = watching.probed(record, event.source, event.measures)
-        case records.AcknowledgementEvent():
-            moved = watching.acknowledged(event)
-        case records.RequestEvent():
-            moved = watching.requested(event)
-        case records.ActionEvent():
-            moved = _act(event, watching)
-        case _:
-            pass
-    for each in moved:
-        batch.append(each)
-
-
-def measure_late(batch: Batch, seq: int, event: records.RegionEvent, watching: Watching) -> None:
-    """Measure an answer against a region that arrived after it."""
-    record = queries.answer(batch.connection, event.prediction_id)
-    if record is None:
-        return
-    heatmap, region = canonical.shares(record.heatmap), canonical.shares(event.region.shares)
-    try:
-        found = localisation.measure(heatmap, region)
-    except RegionError as error:
-        LOG.warning("a late region of %s cannot be used: %s", event.prediction_id, error)
-        return
-    values = localisation.measures_of(found)
-    source = event.region.source
-    # The promise of the detectors counts on two sources of a record at most: a reviewer, and one.
-    others = queries.region_sources(batch.connection, event.prediction_id) - {source, "reviewer"}
-    corrected = projections.add_measures(
-        batch.connection, seq, event.prediction_id, source, values
-    )
-    # A corrected region changes the charts; what a detector has seen it has seen. One drawn from
-    # the heatmap would agree with it.
-    feeds = event.stratum in {"all", "random"} and event.basis != "heatmap"
-    feeds = feeds and (source == "reviewer" or not others)
-    if feeds and not corrected:
-        for each in watching.located(record, source, values):
-            batch.append(each)
-
-
-def _act(event: records.ActionEvent, watching: Watching) -> Sequence[records.AlarmEvent]:
-    details, actor, now = event.details, event.actor, event.event_time
-    model = details.get("model", "")
-    about = {
-        "promotion": watching.replaced,
-        "rollback": watching.replaced,
-        "canary": watching.tried,
-        "withdrawal": watching.withdrawn,
-    }.get(event.action)
-    if about is not None and details.get("version", "").isdecimal():
-        return about(model, int(details["version"]), actor=actor, now=now)
-    if event.action == "config_change" and details.get("what") in {"segmenter", "template"}:
-        return watching.resourced(model, details["what"], actor=actor, now=now)
-    if event.action == "drill":
-        return watching.restarted(model + DRILL, actor=actor, now=now)
-    return ()
