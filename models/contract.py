@@ -29,8 +29,10 @@ VERSION: Final = "1"
 CONTRACT_KEY: Final = "rightly.contract"
 GRAPH_KEY: Final = "rightly.graph"
 SPEC_KEY: Final = "rightly.spec"
+HEATMAP_KEY: Final = "rightly.heatmap"  # what the map of predict.onnx is, where no Grad-CAM
 FILES: Final[dict[Kind, str]] = {"predict": "predict.onnx", "explain": "explain.onnx"}
 WEIGHTS: Final = "weights.safetensors"  # beside them, for whoever learns from a version again
+ADOPTED: Final = "onnx:"  # how the architecture of an adopted version begins
 LOWEST_OPSET: Final = 18
 LARGEST_FILE: Final = 2**31 - 1  # protobuf cannot hold more
 
@@ -64,12 +66,14 @@ class CheckedGraph:
         content: The file, exactly as checked.
         spec: The classifier that the graph says it computes.
         outputs: Names of its outputs, the optional ones included.
+        heatmap: What its map is: "gradcam", or "occlusion" in a graph that was adopted.
     """
 
     kind: Kind
     content: bytes
     spec: ClassifierSpec
     outputs: tuple[str, ...]
+    heatmap: str = "gradcam"
 
 
 def check(path: Path, kind: Kind) -> CheckedGraph:
@@ -90,19 +94,41 @@ def check(path: Path, kind: Kind) -> CheckedGraph:
     _check_values(model.graph.input, _INPUTS[kind], {}, f"{path.name}: inputs")
     _check_values(model.graph.output, _OUTPUTS[kind], _OPTIONAL[kind], f"{path.name}: outputs")
     _check_sizes(model, spec, path.name)
-    return CheckedGraph(kind, content, spec, tuple(each.name for each in model.graph.output))
+    names = tuple(each.name for each in model.graph.output)
+    return CheckedGraph(kind, content, spec, names, _heatmap(model))
 
 
 def check_folder(folder: Path) -> ClassifierSpec:
-    """Check both graphs of a version and return the classifier that they compute.
+    """Check the graphs of a version and return the classifier that they compute.
+
+    A version that was adopted has no `explain.onnx`: nothing here differentiates its operators.
 
     Raises:
         GraphRejectedError: If one breaks the contract, or they are of different classifiers.
     """
-    predict, explain = (check(folder / FILES[kind], kind).spec for kind in FILES)
-    if predict != explain:
+    predict = check(folder / FILES["predict"], "predict")
+    check_explain(folder, predict)
+    return predict.spec
+
+
+def check_explain(folder: Path, predict: CheckedGraph) -> CheckedGraph | None:
+    """Return a version's second graph; None where it was adopted and has none.
+
+    Raises:
+        GraphRejectedError: If it breaks the contract, is missing, or is of another classifier.
+    """
+    path = folder / FILES["explain"]
+    if predict.spec.architecture.startswith(ADOPTED) and not path.exists():
+        return None
+    explain = check(path, "explain")
+    if predict.spec != explain.spec:
         raise GraphRejectedError("predict.onnx and explain.onnx are of different classifiers")
-    return predict
+    return explain
+
+
+def _heatmap(model: onnx.ModelProto) -> str:
+    said = next((each.value for each in model.metadata_props if each.key == HEATMAP_KEY), "cam")
+    return "occlusion" if said == "occlusion" else "gradcam"
 
 
 def read_regular(path: Path, *, largest: int) -> bytes:

@@ -30,17 +30,21 @@ class Session:
         spec: What the version classifies and how images are prepared for it.
         providers: What ONNX Runtime truly uses, first choice first.
         explainers: Names that `attribute` accepts.
+        heatmap: What the map of `predict` is: "gradcam", or "occlusion" where the version was
+            adopted and its graph has no map of its own.
     """
 
     def __init__(
         self,
         spec: ClassifierSpec,
         predict: LoadedGraph,
-        explain: LoadedGraph,
+        explain: LoadedGraph | None,
         names: tuple[str, ...],
+        heatmap: str = "gradcam",
     ) -> None:
         self.spec = spec
         self.explainers = names
+        self.heatmap = heatmap
         self._predict = predict
         self._explain = explain
 
@@ -69,18 +73,18 @@ class Session:
             RuntimeUnavailableError: If this machine cannot run it as asked.
         """
         predict = contract.check(folder / contract.FILES["predict"], "predict")
-        explain = contract.check(folder / contract.FILES["explain"], "explain")
-        if predict.spec != explain.spec:
-            raise GraphRejectedError("predict.onnx and explain.onnx are of different classifiers")
-        names = (
-            "gradcam",
-            *(name for name in METHODS if name != "lrp" or "lrp" in explain.outputs),
-        )
+        explain = contract.check_explain(folder, predict)
+        names: tuple[str, ...] = ("gradcam",)
+        if explain is not None:
+            names += tuple(n for n in METHODS if n != "lrp" or "lrp" in explain.outputs)
         session = cls(
             predict.spec,
             LoadedGraph(folder, predict, device=device, threads=threads),
-            LoadedGraph(folder, explain, device=device, threads=threads),
+            None
+            if explain is None
+            else LoadedGraph(folder, explain, device=device, threads=threads),
             names,
+            predict.heatmap,
         )
         session._predict.load(predict.content)
         for images in warm_up:
@@ -137,7 +141,7 @@ class Session:
                 _frozen(answer["input_gradient"]),
                 _frozen(answer["lrp"]) if relevance else None,
             )
-            for answer in self._run(self._explain, "pixels", pixels, chosen, names)
+            for answer in self._run(self._second(), "pixels", pixels, chosen, names)
         ]
 
     def attribute(
@@ -188,8 +192,13 @@ class Session:
     ) -> NDArray[np.float32]:
         """Return one kind of evidence per image, by a graph that computes nothing else."""
         chosen = self._targets(len(pixels), targets)
-        answers = self._run(self._explain, "pixels", pixels, chosen, (evidence,))
+        answers = self._run(self._second(), "pixels", pixels, chosen, (evidence,))
         return np.stack([each[evidence] for each in answers])
+
+    def _second(self) -> LoadedGraph:
+        if self._explain is None:
+            raise ExplainerError("an adopted version has no gradients; there is its heatmap")
+        return self._explain
 
     def _run(
         self,

@@ -256,6 +256,7 @@ class Answerer:
             classes=served.session.spec.classes,
             prediction=prediction,
             image=picture.pixels,
+            explainer=f"{served.session.heatmap}/1",
             top=options.top_k,
             region=region,
             measures={} if region is None else measured(prediction.heatmap, region.shares),

@@ -46,7 +46,7 @@ def answer_of(
         model=_version(entry.model.name, entry.model.version, entry.model.digest),
         classes=[_rated(entry.classes[i], i, float(probabilities[i])) for i in order],
         explanation=ExplanationReply(
-            explainer=options.explainer,
+            explainer=named(entry, options.explainer),
             target=TargetClass(label=entry.classes[target], index=target),
             shape=(heatmap.shape[0], heatmap.shape[1]),
             grid=grid_of(heatmap),
@@ -54,6 +54,14 @@ def answer_of(
         ),
         audit=_audit(source, entry.measures),
     )
+
+
+def named(entry: AnswerEntry, asked: str) -> str:
+    """Return the method of the map that is shown.
+
+    An adopted version without a map of its own answers "gradcam" with "occlusion".
+    """
+    return entry.explainer.partition("/")[0] if asked == "gradcam" else asked
 
 
 def answer_of_record(record: records.PredictionRecord) -> Answer:

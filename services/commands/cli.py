@@ -34,6 +34,7 @@ MODELS_VERBS = {
     "add": "making:add",
     "import": "versions:import_version",
     "export": "versions:export_version",
+    "adopt": "adopting:adopt",
     "convert": "making:convert",
     "verify": "versions:verify",
     "promote": "versions:promote",

@@ -105,7 +105,7 @@ def export(
         from models import architectures
 
         spec = architectures.default_spec(
-            architecture, _labels(classes), head=head, height=height, width=width
+            architecture, labels(classes), head=head, height=height, width=width
         )
         classifier = architectures.build(spec)
         architectures.load_weights(classifier, weights)
@@ -147,7 +147,7 @@ def _export(
     from models.export import export as export_graphs
 
     shape = classifier.spec.preprocessing
-    images = _generated(shape) if samples is None else _photographs(samples, shape)
+    images = _generated(shape) if samples is None else photographs(samples, shape)
     origin = "generated images with a 1/f spectrum" if samples is None else "photographs"
     report(f"exporting, comparing with torch on {len(images)} images", 0.1)
     with tempfile.TemporaryDirectory() as draft:
@@ -165,7 +165,12 @@ def _export(
         return versions.opened().add(name, folder, fields, now=clock.now())
 
 
-def _labels(classes: str) -> list[str]:
+def labels(classes: str) -> list[str]:
+    """Return labels named on the command line, or in a file with one on each line.
+
+    Raises:
+        ArchitectureError: If the file is not there.
+    """
     path = Path(classes)
     if path.is_file():
         return [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
@@ -180,7 +185,12 @@ def _generated(shape: Preprocessing) -> NDArray[np.uint8]:
     return pink_noise.generate(_PARITY_IMAGES, shape.height, shape.width, seed=_SEED)
 
 
-def _photographs(folder: Path, shape: Preprocessing) -> NDArray[np.uint8]:
+def photographs(folder: Path, shape: Preprocessing) -> NDArray[np.uint8]:
+    """Return some images of a folder as the classifier sees them.
+
+    Raises:
+        ArchitectureError: If there is none.
+    """
     from services.commands.asking import read_image
 
     paths = sorted(each for each in folder.rglob("*") if each.suffix.lower() in _PICTURES)
