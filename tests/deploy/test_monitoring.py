@@ -10,21 +10,31 @@ import threading
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from prometheus_client import REGISTRY, generate_latest
 
 from audit.watch.watching import Promise, Watching
 from services import telemetry
 from services.auditing.gauges import Gauges
 from tests.entries import prediction
+from tests.served import free_port
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = DEPLOY / "prometheus"
-DASHBOARD = json.loads((DEPLOY / "grafana/rightly.json").read_text())
+DASHBOARDS = {
+    path.stem: json.loads(path.read_text()) for path in (DEPLOY / "grafana/dashboards").glob("*")
+}
+PROVISIONED = yaml.safe_load(
+    (DEPLOY / "grafana/provisioning/dashboards/rightly.yaml").read_text()
+)["providers"][0]
+COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
 needs_promtool = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="promtool (Debian package prometheus) is missing"
 )
@@ -104,11 +114,14 @@ def test_the_scrape_configuration_is_valid(tmp_path: Path) -> None:
     assert promtool("check", "config", tmp_path / "prometheus/prometheus.yml").returncode == 0
 
 
-def expressions() -> list[str]:
-    """Every expression of the dashboard, with its variables filled in."""
-    found = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
-    found += [each["expr"] for each in DASHBOARD["annotations"]["list"]]
+def expressions(board: Mapping[str, Any]) -> list[str]:
+    """Every expression of a dashboard's panels, with its variables filled in."""
+    found = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
     return [each.replace("$model", ".*") for each in found]
+
+
+def annotations() -> set[str]:
+    return {each["expr"] for board in DASHBOARDS.values() for each in board["annotations"]["list"]}
 
 
 def rule_expressions() -> list[str]:
@@ -116,15 +129,161 @@ def rule_expressions() -> list[str]:
     return re.findall(r"record: (\S+)", text)
 
 
-def test_the_dashboard_is_whole() -> None:
-    panels = DASHBOARD["panels"]
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_a_dashboard_is_whole(name: str) -> None:
+    board = DASHBOARDS[name]
+    panels = board["panels"]
 
-    assert len({panel["id"] for panel in panels}) == len(panels) >= 10
+    assert len({panel["id"] for panel in panels}) == len(panels) >= 6
     assert all(panel["title"] and panel["gridPos"]["w"] <= 24 for panel in panels)
-    assert {"timeseries", "stat", "table"} == {panel["type"] for panel in panels}
-    assert all("$" not in each for each in expressions())
-    assert len(DASHBOARD["title"]) > 0
-    assert DASHBOARD["uid"] == "rightly-audit"
+    assert {panel["type"] for panel in panels} <= {"timeseries", "stat", "table"}
+    assert all("$" not in each for each in expressions(board))
+    assert board["title"].endswith("?"), "one dashboard per question"
+    assert board["uid"] == f"rightly-{name}"
+
+
+def test_there_is_a_dashboard_per_question_and_grafana_finds_it() -> None:
+    folder = PROVISIONED["options"]["path"]
+    mounted = [each.split(":") for each in COMPOSE["grafana"]["volumes"]]
+
+    assert {"reasons", "drift", "service", "versions"} == set(DASHBOARDS)
+    assert ["./grafana/dashboards", folder, "ro"] in mounted
+    assert ["./grafana/provisioning", "/etc/grafana/provisioning", "ro"] in mounted
+    home = COMPOSE["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert f"{folder}/reasons.json" == home
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_a_dashboard_fits_grafanas_own_schema(name: str) -> None:
+    """What the schema's types do not know is dropped, so nothing may be missing afterwards."""
+    schema = pytest.importorskip("grafana_foundation_sdk.models.dashboard")
+    encoder = pytest.importorskip("grafana_foundation_sdk.cog.encoder")
+    read = schema.Dashboard.from_json(DASHBOARDS[name])
+    kept = json.loads(encoder.JSONEncoder(sort_keys=True).encode(read))
+
+    # The data source's own words for an annotation are its business.
+    assert list(lost(DASHBOARDS[name], kept)) == ["annotations.list.0.titleFormat"]
+
+
+def lost(given: object, kept: object, path: str = "") -> Iterator[str]:
+    """What is not the same in `kept`."""
+    if isinstance(given, dict) and isinstance(kept, dict):
+        for key, value in given.items():
+            yield from lost(value, kept.get(key, lost), f"{path}.{key}")
+    elif isinstance(given, list) and isinstance(kept, list) and len(given) == len(kept):
+        for number, (value, other) in enumerate(zip(given, kept, strict=True)):
+            yield from lost(value, other, f"{path}.{number}")
+    elif given != kept:
+        yield path.removeprefix(".")
+
+
+def test_that_the_check_above_can_fail() -> None:
+    schema = pytest.importorskip("grafana_foundation_sdk.models.dashboard")
+    encoder = pytest.importorskip("grafana_foundation_sdk.cog.encoder")
+    wrong = {"title": "a", "pannels": [], "schemaVersion": 39}
+    kept = json.loads(encoder.JSONEncoder().encode(schema.Dashboard.from_json(wrong)))
+
+    assert list(lost(wrong, kept)) == ["pannels"]
+
+
+def test_compose_opens_every_port_to_this_machine_alone_and_the_readme_names_it() -> None:
+    ports = [port for each in COMPOSE.values() for port in each.get("ports", ())]
+    readme = (DEPLOY.parent / "README.md").read_text()
+
+    assert len(ports) == 5
+    for each in ports:
+        host, outer, inner = each.split(":")
+        assert "127.0.0.1" == host
+        assert outer == inner, "all of it shares one network"
+        assert outer in readme
+
+
+@pytest.mark.skipif(shutil.which("docker") is None, reason="the client of Docker is missing")
+def test_compose_understands_its_file() -> None:
+    command = ["docker", "compose", "-f", str(DEPLOY / "compose.yaml"), "config", "--quiet"]
+    if subprocess.run(
+        ["docker", "compose", "version"], check=False, capture_output=True
+    ).returncode:
+        pytest.skip("this Docker has no compose")
+
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
+@pytest.mark.skipif(shutil.which("amtool") is None, reason="amtool (Debian) is missing")
+def test_alertmanager_understands_its_file_and_sends_retraining_to_rightly() -> None:
+    file = str(RULES / "alertmanager.yml")
+    checked = subprocess.run(["amtool", "check-config", file], check=False, capture_output=True)
+    routed = subprocess.run(
+        ["amtool", "config", "routes", "test", f"--config.file={file}", "action=retrain"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+
+    assert checked.returncode == 0
+    assert "rightly,people" == routed.stdout.strip()
+
+
+@contextmanager
+def upstream(name: bytes) -> Iterator[int]:
+    """The port of a server that answers its name and the path that it was asked for."""
+
+    class Named(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = name + self.path.encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Keep the tests quiet."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Named)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server.server_address[1]
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def fetched(address: str) -> bytes:
+    end = time.monotonic() + 60
+    while True:
+        try:
+            with urllib.request.urlopen(f"http://{address}") as answer:
+                return answer.read()
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
+
+
+@pytest.mark.system
+@pytest.mark.skipif(shutil.which("caddy") is None, reason="caddy (Debian package) is missing")
+def test_the_proxy_shows_rightly_and_grafana_at_one_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    with upstream(b"rightly ") as rightly, upstream(b"grafana ") as grafana:
+        port = free_port()
+        text = (DEPLOY / "Caddyfile").read_text()
+        for before, after in (("8080", port), ("3002", grafana), ("3000", rightly)):
+            assert f":{before}" in text
+            text = text.replace(f":{before}", f":{after}")
+        (tmp_path / "Caddyfile").write_text(text.replace("localhost:", "127.0.0.1:"))
+        command = ["caddy", "run", "--adapter", "caddyfile", "--config", tmp_path / "Caddyfile"]
+        with (tmp_path / "log").open("wb") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            found = [fetched(f"127.0.0.1:{port}{path}") for path in ("/runs", "/grafana/d/a")]
+        finally:
+            process.terminate()
+            process.wait(20)
+
+    assert [b"rightly /runs", b"grafana /grafana/d/a"] == found
 
 
 def exposition(gauges: Gauges) -> bytes:
@@ -149,7 +308,21 @@ def filled_gauges() -> Gauges:
     gauges.show_series(watching)
     gauges.pending.set(0)
     gauges.drilled.labels("digits").set(time.time())
+    gauges.broken.set(0)
+    gauges.suspicion.labels("digits", "1", "3").set(0.7)
     return gauges
+
+
+def moved_versions() -> None:
+    """What a worker says while a candidate is on trial."""
+    with telemetry.stage("predict"):
+        telemetry.ACTIVE.set(1)
+    telemetry.VERSION.labels("digits").set(1)
+    telemetry.SWAPS.labels("digits", "taken").inc()
+    telemetry.SHADOW_DROPPED.labels("digits").inc()
+    telemetry.on_trial("digits", 2, "canary", 0.1)
+    telemetry.candidate_answered("digits", "canary", "agreed")
+    telemetry.candidate_took("digits", "canary", 0.02)
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +339,7 @@ def scraped() -> Iterator[str]:
             telemetry.RECORDS.labels("digits", "true").inc(20)
             telemetry.PREDICTIONS.labels("digits", "gradcam").inc(20)
             telemetry.answered("/predict", "POST", 200, 0.01)
+            moved_versions()
             gauges.flips.labels("digits", "client").observe(0.5)
             gauges.ingested.inc(20)
             gauges.evaluated.set(time.time())
@@ -229,7 +403,8 @@ def query(address: str, expression: str) -> list[dict]:
 @pytest.mark.system
 def test_every_expression_finds_something_in_a_real_prometheus(prometheus: str) -> None:
     """Every panel, every recorded series; the annotation is only evaluated: nothing changes."""
-    wanted = [*expressions()[:-1], *rule_expressions()]
+    panels = [each for board in DASHBOARDS.values() for each in expressions(board)]
+    wanted = [*dict.fromkeys(panels), *rule_expressions()]
     deadline, missing = time.monotonic() + 45, wanted
     while missing and time.monotonic() < deadline:
         time.sleep(1)
@@ -237,12 +412,13 @@ def test_every_expression_finds_something_in_a_real_prometheus(prometheus: str) 
             missing = [each for each in missing if not query(prometheus, each)]
         except OSError:  # still starting
             continue
-    query(prometheus, expressions()[-1])
+    for each in annotations():
+        query(prometheus, each)
 
     assert [] == missing
 
 
 @needs_prometheus
 @pytest.mark.system
-def test_that_the_check_above_can_fail(prometheus: str) -> None:
+def test_that_a_series_that_is_not_there_finds_nothing(prometheus: str) -> None:
     assert [] == query(prometheus, "rightly_no_such_series")
