@@ -88,14 +88,25 @@ class ApprovalRule:
 
     Attributes:
         by: "rule" for nobody more, "one" or "two" for so many different persons.
+        when_heatmaps_fall: Likewise, where the answers rest less on what is irrelevant, but the
+            heatmaps look worse; the larger of the two counts.
     """
 
     by: Approval
+    when_heatmaps_fall: Approval = "rule"
 
     @property
     def persons(self) -> int:
-        """How many different persons must agree."""
+        """How many different persons must agree to any candidate."""
         return _NEEDED[self.by]
+
+    def persons_for(self, *, conflict: bool) -> int:
+        """Return how many different persons must agree.
+
+        Args:
+            conflict: Whether heatmaps speak against what the answers show (`Verdict.conflict`).
+        """
+        return max(self.persons, _NEEDED[self.when_heatmaps_fall]) if conflict else self.persons
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,19 @@ Both models answer the same locked set, which neither has learnt from. Every rul
 (an intersection-union test, so the number of rules needs no correction), and what cannot be judged
 for want of rows is refused, not waved through.
 
+Evidence about reasons is weighed in this order. First interventions: do right answers change with
+what is irrelevant? Then the answers in painted, exchanged and reversed surroundings. Heatmaps come
+last, for a classifier that gives a shortcut up may well look elsewhere than before: where reliance
+has fallen, a heatmap's lower share is shown, and asks for a person where the plan says so, but
+refuses nobody. Heatmaps that merely spread are refused in any case.
+
 References:
     Berger (1982), "Multiparameter hypothesis testing and acceptance sampling": if every part must
     pass a test of level α, the whole has level α.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +38,8 @@ class Margins:
         group_accuracy: Largest loss of accuracy of any group.
         reliance_floor: A flip rate below this counts as none: where the candidate stays under it,
             reliance need not fall further.
+        surroundings: Largest loss of accuracy where the irrelevant part is painted over, or
+            another image's.
         recall: Largest loss of activation recall.
         excess: Largest loss of recall beyond its chance level, and of relevance mass: what a
             heatmap that merely spreads loses.
@@ -48,6 +56,7 @@ class Margins:
     class_accuracy: float = 0.05
     group_accuracy: float = 0.05
     reliance_floor: float = 0.02
+    surroundings: float = 0.05
     recall: float = 0.02
     excess: float = 0.02
     uniform: float = 0.05
@@ -94,6 +103,8 @@ class Check:
         limit: What the relevant end of the interval was compared with.
         reason: One sentence with the figures.
         levels: The champion's and the candidate's own value; None where nothing was measured.
+        decides: Whether it refuses where it does not hold; else stronger evidence speaks against
+            it, and it is only shown.
     """
 
     rule: str
@@ -103,6 +114,7 @@ class Check:
     limit: float
     reason: str
     levels: tuple[float, float] | None = None
+    decides: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +122,7 @@ class Verdict:
     """Whether the candidate may be promoted.
 
     Attributes:
-        passed: True when every check passed.
+        passed: True when every check passed that decides.
         champion: What was to be replaced.
         candidate: What was to replace it.
         dataset: Digest of the locked set.
@@ -132,12 +144,25 @@ class Verdict:
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why it was refused, or that everything held; never empty."""
-        failed = tuple(each.reason for each in self.checks if not each.passed)
-        return failed or (f"all {len(self.checks)} checks passed",)
+        failed = tuple(each.reason for each in self.checks if each.decides and not each.passed)
+        if failed:
+            return failed
+        if not self.conflict:
+            return (f"all {len(self.checks)} checks passed",)
+        shown = tuple(each for each in self.checks if not each.passed)
+        return (
+            f"{len(self.checks) - len(shown)} checks passed",
+            *(f"shown only, as the answers rest less on the cue: {each.reason}" for each in shown),
+        )
+
+    @property
+    def conflict(self) -> bool:
+        """Whether heatmaps speak against what the answers show."""
+        return any(not each.passed and not each.decides for each in self.checks)
 
     def to_json(self) -> dict[str, Any]:
         """Return the verdict as plain values, reasons included."""
-        return {**asdict(self), "reasons": list(self.reasons)}
+        return {**asdict(self), "reasons": list(self.reasons), "conflict": self.conflict}
 
 
 def decide(
@@ -162,15 +187,18 @@ def decide(
     """
     champion.require_comparable(candidate)
     draws = Draws(champion.units, seed, level=margins.level)
+    reliance = _reliance(champion, candidate, draws, margins)
+    fell = reliance.difference is not None and reliance.difference.high < 0.0
     checks = (
         *_accuracy(champion, candidate, draws, margins),
-        _reliance(champion, candidate, draws, margins),
-        *_focus(champion, candidate, draws, margins),
+        reliance,
+        *_surroundings(champion, candidate, draws, margins),
+        *_focus(champion, candidate, draws, margins, decides=not fell),
         _calibration(champion, candidate, draws, margins),
         *_technical(technical, margins),
     )
     return Verdict(
-        passed=all(each.passed for each in checks),
+        passed=all(each.passed or not each.decides for each in checks),
         champion=champion.model,
         candidate=candidate.model,
         dataset=champion.dataset,
@@ -205,26 +233,45 @@ def _accuracy(
 
 
 def _reliance(champion: Outcomes, candidate: Outcomes, draws: Draws, margins: Margins) -> Check:
-    """Return whether the answers rest less on what is irrelevant."""
+    """Return whether the right answers rest less on what is irrelevant."""
     rule = "shortcut reliance"
-    rows = ~(np.isnan(champion.flip) | np.isnan(candidate.flip))
-    if rows.sum() < margins.fewest:
-        said = f"{rule}: {rows.sum()} probed rows, at least {margins.fewest} are needed"
+    known = ~np.isnan(candidate.flip), ~np.isnan(champion.flip)
+    fewest = min(int(each.sum()) for each in known)
+    if fewest < margins.fewest:
+        said = f"{rule}: {fewest} probed right answers, at least {margins.fewest} are needed"
         return Check(rule, "", False, None, 0.0, said)
-    level = draws.mean(candidate.flip, rows)
-    found = draws.mean(candidate.flip - champion.flip, rows, imaginary=1.0)
+    level = draws.mean(candidate.flip, known[0])
+    found = draws.rate_difference((candidate.flip, known[0]), (champion.flip, known[1]))
     passed = found.high < 0.0 or level.high <= margins.reliance_floor
     said = (
-        f"{rule}: the flip rate is {level.value:.3f}, {_shown(found)} against the champion; its "
-        f"upper bound must lie below 0, or the rate itself under {margins.reliance_floor:g}"
+        f"{rule}: {level.value:.3f} of the right answers change with what is irrelevant, "
+        f"{_shown(found)} against the champion; its upper bound must lie below 0, or the rate "
+        f"itself under {margins.reliance_floor:g}"
     )
-    return Check(rule, "", passed, found, 0.0, said, _means(champion.flip, candidate.flip, rows))
+    levels = float(np.nanmean(champion.flip)), float(np.nanmean(candidate.flip))
+    return Check(rule, "", passed, found, 0.0, said, levels)
+
+
+def _surroundings(
+    champion: Outcomes, candidate: Outcomes, draws: Draws, margins: Margins
+) -> Iterator[Check]:
+    """Yield non-inferiority in surroundings that no longer tell what they told."""
+    for name, before in champion.surroundings.items():
+        rule, after = f"{name} surroundings", candidate.surroundings[name]
+        rows = ~np.isnan(before)
+        if rows.sum() < margins.fewest:
+            said = f"{rule}: {rows.sum()} rows, at least {margins.fewest} are needed"
+            yield Check(rule, "", False, None, -margins.surroundings, said)
+            continue
+        found = draws.mean(after - before, rows, imaginary=1.0)
+        levels = _means(before, after, rows)
+        yield _not_below(rule, "", found, -margins.surroundings, levels)
 
 
 def _focus(
-    champion: Outcomes, candidate: Outcomes, draws: Draws, margins: Margins
+    champion: Outcomes, candidate: Outcomes, draws: Draws, margins: Margins, *, decides: bool
 ) -> Iterator[Check]:
-    """Yield activation recall, and the guards that a heatmap which merely spreads fails."""
+    """Yield the heatmaps' shares, which may decide or not, and the guard that always does."""
     columns = ("recall", "recall_chance", "mass", "entropy")
     known = [~np.isnan(getattr(each, name)) for each in (champion, candidate) for name in columns]
     rows = np.logical_and.reduce(known)
@@ -232,26 +279,21 @@ def _focus(
         said = f"activation recall: {rows.sum()} rows with a region, {margins.fewest} are needed"
         yield Check("activation recall", "", False, None, -margins.recall, said)
         return
-
-    def paired(
-        before: NDArray[np.floating], after: NDArray[np.floating]
-    ) -> tuple[Estimate, tuple[float, float]]:
-        return draws.mean(after - before, rows), _means(before, after, rows)
-
-    recall = paired(champion.recall, candidate.recall)
-    yield _not_below("activation recall", "", recall[0], -margins.recall, recall[1])
-    beyond = paired(
-        champion.recall - champion.recall_chance, candidate.recall - candidate.recall_chance
+    shares = (
+        ("activation recall", margins.recall, champion.recall, candidate.recall),
+        ("recall beyond chance", margins.excess, champion.beyond_chance, candidate.beyond_chance),
+        ("relevance mass", margins.excess, champion.mass, candidate.mass),
     )
-    yield _not_below("recall beyond chance", "", beyond[0], -margins.excess, beyond[1])
-    mass = paired(champion.mass, candidate.mass)
-    yield _not_below("relevance mass", "", mass[0], -margins.excess, mass[1])
-    flat = margins.uniform_entropy
-    uniform = paired(
-        (champion.entropy >= flat).astype(np.float64),
-        (candidate.entropy >= flat).astype(np.float64),
-    )
-    yield _not_above("uniform heatmaps", uniform[0], margins.uniform, uniform[1])
+    for rule, margin, before, after in shares:
+        found = draws.mean(after - before, rows)
+        check = _not_below(rule, "", found, -margin, _means(before, after, rows))
+        yield replace(check, decides=decides)
+    flat = [
+        (each.entropy >= margins.uniform_entropy).astype(np.float64)
+        for each in (champion, candidate)
+    ]
+    found = draws.mean(flat[1] - flat[0], rows)
+    yield _not_above("uniform heatmaps", found, margins.uniform, _means(flat[0], flat[1], rows))
 
 
 def _calibration(champion: Outcomes, candidate: Outcomes, draws: Draws, margins: Margins) -> Check:

@@ -1,6 +1,7 @@
 """What one model answered on a locked set, row by row: the evidence that a gate compares."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +26,14 @@ class Outcomes:
         labels: True class, int64 [N].
         groups: Subpopulation, int64 [N].
         probabilities: float [N, classes].
-        flip: Whether the decided class changed with the irrelevant part, float [N] in {0, 1}; NaN
-            where the row was not probed.
+        flip: Whether a right answer changed with the irrelevant part, float [N] in {0, 1}; NaN
+            where the row was not probed, or the answer is wrong.
         recall: Activation recall in [0, 1], float [N]; NaN where no region is known.
         recall_chance: Mean of the whole heatmap in [0, 1], float [N]; NaN likewise.
         mass: Relevance mass in [0, 1], float [N]; NaN likewise.
         entropy: Entropy of the heatmap in [0, 1], 1 for a uniform one, float [N]; NaN likewise.
+        surroundings: Whether the answer is right in other surroundings, by what was done to them
+            ("painted", "exchanged", "reversed"), float [N] in {0, 1}; NaN where it was not asked.
     """
 
     model: str
@@ -46,6 +49,7 @@ class Outcomes:
     recall_chance: NDArray[np.floating]
     mass: NDArray[np.floating]
     entropy: NDArray[np.floating]
+    surroundings: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         rows = len(self.labels)
@@ -57,6 +61,9 @@ class Outcomes:
         for name in ("units", "groups", "flip", "recall", "recall_chance", "mass", "entropy"):
             if getattr(self, name).shape != (rows,):
                 raise GateError(f"{self.model}: {name} does not have {rows} rows")
+        for name, each in self.surroundings.items():
+            if each.shape != (rows,):
+                raise GateError(f"{self.model}: {name} surroundings do not have {rows} rows")
         sums = self.probabilities.sum(axis=1)
         if not (np.abs(sums - 1) <= _ROUNDING).all():  # NaN must fail
             raise GateError(f"{self.model}: probabilities must sum to 1 in every row")
@@ -71,6 +78,11 @@ class Outcomes:
         """1 where the most probable class is the true one, else 0, float64 [N]."""
         right: NDArray[np.bool_] = self.probabilities.argmax(axis=1) == self.labels
         return right.astype(np.float64)
+
+    @property
+    def beyond_chance(self) -> NDArray[np.float64]:
+        """Activation recall beyond what a heatmap without a place would have, float64 [N]."""
+        return np.asarray(self.recall - self.recall_chance, np.float64)
 
     @property
     def confidence(self) -> NDArray[np.float64]:
@@ -93,6 +105,11 @@ class Outcomes:
             and np.array_equal(self.labels, other.labels)
             and np.array_equal(self.groups, other.groups)
             and np.array_equal(self.units, other.units)
+            and self.surroundings.keys() == other.surroundings.keys()
+            and all(
+                np.array_equal(np.isnan(each), np.isnan(other.surroundings[name]))
+                for name, each in self.surroundings.items()
+            )
         )
         if not same:
             raise GateError(f"{self.model} and {other.model} were not asked the same rows")

@@ -61,6 +61,44 @@ class Draws:
         low, high = self._ends(means)
         return Estimate(float(total.sum() / count.sum()), low, high, real, self.level)
 
+    def rate_difference(
+        self,
+        ours: tuple[NDArray[np.floating], NDArray[np.bool_]],
+        theirs: tuple[NDArray[np.floating], NDArray[np.bool_]],
+    ) -> Estimate:
+        """Return the difference of two rates, each of its own rows, ours minus theirs.
+
+        One unit more has it for us alone, and one for them alone, so that the interval has width
+        also where both are 0.
+
+        Args:
+            ours: One value per row, float [N], and which rows count, bool [N]; at least one.
+            theirs: Likewise.
+        """
+        _, index = np.unique(self.units, return_inverse=True)
+        totals, counts = (
+            np.stack([np.bincount(index, weights) for weights in each])
+            for each in (
+                [np.where(rows, values, 0.0) for values, rows in (ours, theirs)],
+                [rows.astype(np.float64) for _, rows in (ours, theirs)],
+            )
+        )
+        kept = counts.any(axis=0)
+        totals = np.concatenate([totals[:, kept], np.eye(2)], axis=1)
+        counts = np.concatenate([counts[:, kept], np.ones((2, 2))], axis=1)
+        blocks = _Blocks(self.seed, self.resamples)(counts.shape[1])
+        rates = np.concatenate(
+            [
+                totals[:, block].sum(axis=2) / np.maximum(counts[:, block].sum(axis=2), 1.0)
+                for block in blocks
+            ],
+            axis=1,
+        )
+        value = totals.sum(axis=1) / counts.sum(axis=1)
+        low, high = self._ends(rates[0] - rates[1])
+        seen = int((ours[1] | theirs[1]).sum())
+        return Estimate(float(value[0] - value[1]), low, high, seen, self.level)
+
     def calibration_difference(
         self,
         ours: tuple[NDArray[np.floating], NDArray[np.floating]],

@@ -27,7 +27,6 @@ import httpx
 from looping.client import Client, Load
 from looping.scans import Live, prepare
 
-from audit import change_control
 from services import settings
 from services.settings import Settings
 
@@ -37,14 +36,6 @@ QUICK_IMAGES = 500
 _ALARM_SECONDS = 60.0
 _RETRAINING_SECONDS = 1800.0
 _START_SECONDS = 120.0
-# Accuracy of a class or group that came from the frame alone cannot be held. Nor can the heatmap's
-# share here: the first version's lies on the lungs more than the second's, while its answers
-# follow the frame. The rest of the plan is the default's.
-_MARGINS = {
-    "class_accuracy = 0.08": "class_accuracy = 0.15",
-    "group_accuracy = 0.06": "group_accuracy = 0.25",
-    "recall = 0.02": "recall = 0.2",
-}
 _ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -78,18 +69,11 @@ def main() -> int:
 
 
 def _settings(home: Path) -> Settings:
-    plan = change_control.DEFAULT.read_text("utf-8")
-    for default, ours in _MARGINS.items():
-        if default not in plan:
-            raise ValueError(f"the default plan has no line {default!r}")
-        plan = plan.replace(default, ours)
-    (home / "plan.toml").write_text(plan, "utf-8")
     return Settings(
         home=home,
         port=_free_port(),
         audit_port=0,
         default_model=MODEL,
-        change_control=home / "plan.toml",
         probe_share=0.2,
     )
 
@@ -145,6 +129,8 @@ def _close(client: Client, live: Live, objective: str) -> dict[str, Any]:
         "asked_by": by,
         "objective": (found["choice"] or {}).get("objective", ""),
         "status": found["status"],
+        "measured": found["measured"],
+        "checks": (found["verdict"] or {}).get("checks", []),
         "answered": load.answered,
         "failed": load.failed,
         "versions": sorted(load.versions),
@@ -196,6 +182,9 @@ def _show(found: dict[str, Any]) -> None:
         f"{found['objective']}, asked for by {found['asked_by']}; {found['answered']} requests "
         f"meanwhile, {found['failed']} failed; {found['minutes']:.1f} minutes"
     )
+    for check in found["checks"]:
+        if not check["passed"]:
+            print(f"{'refused' if check['decides'] else 'shown':8}{check['reason']}")
     for target, met in found["targets"].items():
         print(f"{'met' if met else 'MISSED':7} {target}")
 

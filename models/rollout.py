@@ -37,6 +37,8 @@ class Rollout:
         since: When its phase began, likewise.
         when_quiet: What a person wants where its phases end with too little evidence; "" leaves
             that to the plan.
+        heatmaps_fall: Whether the gate has seen its heatmaps fall where its answers rest less on
+            the cue; a fall of its activation recall then does not withdraw it.
     """
 
     rollout_id: str
@@ -53,6 +55,7 @@ class Rollout:
     started_at: str
     since: str
     when_quiet: Literal["", "go_on", "withdraw"] = ""
+    heatmaps_fall: bool = False
 
     def advanced(self, *, now: datetime) -> "Rollout":
         """Return it as a canary; unchanged where it is one already."""

@@ -29,6 +29,7 @@ def begin(
     approved_by: str = "",
     expected: int | None = None,
     when_quiet: Literal["", "go_on", "withdraw"] = "",
+    heatmaps_fall: bool = False,
 ) -> Rollout:
     """Put a version on trial beside the champion, after its files have been checked.
 
@@ -47,6 +48,7 @@ def begin(
         approved_by: Who agreed beforehand.
         expected: The champion that the caller saw; None asks for no check.
         when_quiet: What to do with too little evidence; "" leaves that to the plan.
+        heatmaps_fall: Whether a fall of its activation recall is known and no reason to stop.
 
     Raises:
         UnknownModelError: If there is no such version, or no champion.
@@ -82,6 +84,7 @@ def begin(
                 started_at=now.isoformat(),
                 since=now.isoformat(),
                 when_quiet=when_quiet,
+                heatmaps_fall=heatmaps_fall,
             )
         )
 

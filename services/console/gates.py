@@ -11,7 +11,10 @@ _RULES: Mapping[str, tuple[str, str, str]] = {
     "accuracy": ("Right answers", "all rows", "low"),
     "class accuracy": ("Right answers", "class {}", "low"),
     "group accuracy": ("Right answers", "group {}", "low"),
-    "shortcut reliance": ("Reasons", "answers that change with what is irrelevant", "high"),
+    "shortcut reliance": ("Reasons", "right answers that change with what is irrelevant", "high"),
+    "painted surroundings": ("Reasons", "right where the irrelevant is painted over", "low"),
+    "exchanged surroundings": ("Reasons", "right in another image's surroundings", "low"),
+    "reversed surroundings": ("Reasons", "right in another class's surroundings", "low"),
     "activation recall": ("Reasons", "Activation Recall", "low"),
     "recall beyond chance": ("Reasons", "Activation Recall beyond chance", "low"),
     "relevance mass": ("Reasons", "relevance mass", "low"),
@@ -35,6 +38,7 @@ class Row:
         interval: Both ends.
         margin: What was demanded.
         passed: Whether it holds.
+        decides: Whether it refuses where it does not hold.
         reason: One sentence with the figures.
     """
 
@@ -45,6 +49,7 @@ class Row:
     interval: str
     margin: str
     passed: bool
+    decides: bool
     reason: str
 
 
@@ -86,6 +91,7 @@ def _row(check: Mapping[str, Any]) -> Row:
         interval=f"{signed(found['low'])} to {signed(found['high'])}" if found else "",
         margin=_margin(check, end),
         passed=bool(check["passed"]),
+        decides=bool(check.get("decides", True)),
         reason=str(check["reason"]),
     )
 

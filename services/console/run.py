@@ -179,7 +179,7 @@ def decisions(serving: Serving, found: Retraining, said: Sequence[Approval]) -> 
         promote=waits and not busy,
         begin=waits and champion is not None and not busy,
         undo=before if candidate is not None and candidate == champion else None,
-        needed=_needed(serving) - sum(each.approved for each in said),
+        needed=_needed(serving, found) - sum(each.approved for each in said),
     )
 
 
@@ -210,10 +210,11 @@ def _champion(serving: Serving, model: str) -> tuple[int | None, int | None, boo
     return pointer.version, layout.previous(pointer.history), pointer.rollout is not None
 
 
-def _needed(serving: Serving) -> int:
+def _needed(serving: Serving, found: Retraining) -> int:
+    conflict = bool(found.facts.get("verdict", {}).get("conflict"))
     try:
         chosen = serving.settings.change_control or change_control.DEFAULT
-        return change_control.load(chosen).approval.persons
+        return change_control.load(chosen).approval.persons_for(conflict=conflict)
     except PlanError:
         return 0
 

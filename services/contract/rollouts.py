@@ -65,6 +65,9 @@ class RolloutReply(Reply):
     """When its phase began."""
     when_quiet: Literal["", "go_on", "withdraw"] = ""
     """What to do where a phase ends with too little evidence; empty leaves that to the plan."""
+    heatmaps_fall: bool = False
+    """Whether the gate has seen its heatmaps fall where its answers rest less on the cue; a fall
+    of its activation recall then does not withdraw it."""
 
 
 class RolloutEvidence(Reply):

@@ -1,21 +1,30 @@
 """Champion and candidate on the locked set, through the graphs that would answer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audit import localisation
 from audit.outcomes import Outcomes
-from audit.reliance import probing
+from audit.reliance import probes, probing
+from audit.reliance.effects import Effect, effects
 from models.preprocessing import region_on_grid
 from models.runtime import LARGEST_BATCH, Session
 from models.training.image_sets import ImageSet
 from models.types import Prediction
 
 _TIMED = 40  # answers per model
+_SEED = 0  # who lends surroundings to whom
+_SURROUNDINGS = ("painted", "exchanged", "reversed")
+RELIANCE: Final[Mapping[str, Callable[[Sequence[Effect]], float]]] = {
+    "any": lambda seen: float(any(each.flip for each in seen)),
+    "swap": lambda seen: float(any(each.flip for each in seen if each.intervention == "swap")),
+}
+"""Ways to tell from the effects of all interventions on one image whether its answer flips."""
+_MEASURE: Final = "any"
 
 
 def outcomes(
@@ -33,8 +42,7 @@ def outcomes(
     answers = _predict(session, images)
     relevant, irrelevant = rows.masks(np.arange(len(rows)))
     columns = {
-        name: np.full(len(rows), np.nan)
-        for name in ("flip", "recall", "recall_chance", "mass", "entropy")
+        name: np.full(len(rows), np.nan) for name in ("recall", "recall_chance", "mass", "entropy")
     }
     marked = relevant.any(axis=(1, 2))
     for row in np.flatnonzero(marked):
@@ -44,17 +52,8 @@ def outcomes(
         columns["recall_chance"][row] = found.recall_chance
         columns["mass"][row] = found.relevance_mass
         columns["entropy"][row] = found.entropy
-    shares = irrelevant.mean(axis=(1, 2))
-    probed = np.flatnonzero((shares > 0) & (shares < 1))
-    if len(probed) > 1:
-        seen = probing.probe(
-            lambda changed: np.stack([each.probabilities for each in _predict(session, changed)]),
-            images[probed],
-            ~irrelevant[probed],
-        )
-        columns["flip"][probed] = [
-            float(any(effect.flip for effect in seen.of(row))) for row in range(len(probed))
-        ]
+    probabilities = np.stack([each.probabilities for each in answers]).astype(np.float64)
+    flip, surroundings = _changed(session, rows, irrelevant, probabilities)
     return Outcomes(
         model=model,
         dataset=rows.digest,
@@ -63,7 +62,9 @@ def outcomes(
         units=units,
         labels=rows.labels,
         groups=rows.subpopulations,
-        probabilities=np.stack([each.probabilities for each in answers]).astype(np.float64),
+        probabilities=probabilities,
+        flip=flip,
+        surroundings=surroundings,
         **columns,
     )
 
@@ -80,7 +81,7 @@ def latencies(sessions: Sequence[Session], image: NDArray[np.uint8]) -> list[flo
 
 
 def summary(found: Outcomes) -> dict[str, Any]:
-    """Return the figures for people: accuracy per group, flip rate, recall, mass."""
+    """Return the figures for people: accuracy per group and surroundings, flips, recall, mass."""
 
     def mean(values: NDArray[np.floating]) -> float | None:
         known = values[~np.isnan(values)]
@@ -94,9 +95,47 @@ def summary(found: Outcomes) -> dict[str, Any]:
             if (found.groups == number).any()
         },
         "flip": mean(found.flip),
+        "surroundings": {name: mean(each) for name, each in found.surroundings.items()},
         "activation_recall": mean(found.recall),
         "relevance_mass": mean(found.mass),
     }
+
+
+def _changed(
+    session: Session,
+    rows: ImageSet,
+    irrelevant: NDArray[np.bool_],
+    before: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
+    """Return which right answers flip, and which answers are right in other surroundings.
+
+    Whose surroundings a row gets is drawn by the labels, so that champion and candidate are asked
+    the very same images. As in a scorecard a flip counts where the answer had been right.
+    """
+    flip = np.full(len(rows), np.nan)
+    found = {name: np.full(len(rows), np.nan) for name in _SURROUNDINGS}
+    shares = irrelevant.mean(axis=(1, 2))
+    probed = np.flatnonzero((shares > 0) & (shares < 1))
+    if len(probed) < 2:  # noqa: PLR2004  # nobody lends it surroundings
+        return flip, found
+    images, regions = rows.images[probed].astype(np.uint8), ~irrelevant[probed]
+    labels = rows.labels[probed]
+    donors = probing.choose_donors(labels, labels, own=True, seed=_SEED)
+    others = probing.any_other(len(probed), seed=_SEED)
+    asked = probing.changed(images, regions, images[donors], regions[donors], seed=_SEED)
+    after = {name: _probabilities(session, each) for name, each in asked.items()}
+    mixed = _probabilities(session, probes.swap(images, regions, images[others], regions[others]))
+    seen = list(zip(*(effects(each, before[probed], after[each]) for each in after), strict=True))
+    right = before[probed].argmax(axis=1) == labels
+    flip[probed] = np.where(right, [RELIANCE[_MEASURE](each) for each in seen], np.nan)
+    for name, answered in zip(_SURROUNDINGS, (after["fill"], mixed, after["swap"]), strict=True):
+        found[name][probed] = answered.argmax(axis=1) == labels
+    found["reversed"][probed[labels[donors] == labels]] = np.nan
+    return flip, found
+
+
+def _probabilities(session: Session, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    return np.stack([each.probabilities for each in _predict(session, images)]).astype(np.float64)
 
 
 def _predict(session: Session, images: NDArray[np.uint8]) -> list[Prediction]:

@@ -176,7 +176,8 @@ class Steps:
 
     def approve(self, retraining_id: str) -> Ending | None:
         """Wait for as many persons as the plan asks for; one refusal ends it."""
-        needed = self._plan().approval.persons
+        verdict = self.rows.get(retraining_id).facts["verdict"]
+        needed = self._plan().approval.persons_for(conflict=verdict.get("conflict", False))
         while needed:
             said = self.rows.approvals(retraining_id)
             refused = next((each for each in said if not each.approved), None)
@@ -286,6 +287,7 @@ class Steps:
             reason=_reason(found),
             approved_by=self._approved_by(retraining_id),
             when_quiet=found.request.when_quiet,
+            heatmaps_fall=bool(facts["verdict"].get("conflict")),
         )
 
         def is_cancelled() -> bool:
@@ -401,5 +403,5 @@ def _with_samples(folder: Path, champion: Version) -> Path:
 
 def _short(verdict: Mapping[str, Any]) -> dict[str, Any]:
     """Return the verdict as REST shows it: the checks without the margins' table."""
-    names = ("passed", "champion", "candidate", "dataset", "observations", "reasons", "checks")
-    return {name: verdict[name] for name in names}
+    names = ("passed", "conflict", "champion", "candidate", "dataset", "observations")
+    return {name: verdict[name] for name in (*names, "reasons", "checks")}

@@ -71,6 +71,9 @@ class Driver:
         limits = plan.shadow.limits if rollout.phase == "shadow" else plan.canary.limits
         if rollout.when_quiet:
             limits = replace(limits, when_quiet=rollout.when_quiet)
+        compared = plan.shadow.compared if rollout.phase == "shadow" else None
+        if compared is not None and rollout.heatmaps_fall:
+            compared = replace(compared, recall_fall=1.0)
         evidence = self._evidence(model, rollout, plan)
         if plan.digest != rollout.plan:
             judged = Judgement("withdraw", ("the change-control plan has changed meanwhile",))
@@ -81,7 +84,7 @@ class Driver:
                 since=datetime.fromisoformat(rollout.since),
                 began=self.horizon.began,
                 now=now,
-                compared=plan.shadow.compared if rollout.phase == "shadow" else None,
+                compared=compared,
             )
         self._show(model, rollout, judged, limits, evidence)
         return judged

@@ -98,6 +98,7 @@ class Mover:
         approved_by: str = "",
         expected: int | None = None,
         when_quiet: Literal["", "go_on", "withdraw"] = "",
+        heatmaps_fall: bool = False,
     ) -> Rollout:
         """Put a version on trial; arguments and errors as in `rollouts.begin`.
 
@@ -125,6 +126,7 @@ class Mover:
             approved_by=approved_by,
             expected=expected,
             when_quiet=when_quiet,
+            heatmaps_fall=heatmaps_fall,
         )
         self.tell(model)
         return begun
@@ -245,6 +247,7 @@ def _about(rollout: Rollout) -> dict[str, str]:
         "owner": rollout.owner,
         "approved_by": rollout.approved_by,
         **({"when_quiet": rollout.when_quiet} if rollout.when_quiet else {}),
+        **({"heatmaps_fall": "shown only"} if rollout.heatmaps_fall else {}),
     }
 
 

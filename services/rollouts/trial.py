@@ -44,6 +44,7 @@ class Wanted:
         reason: Why, in a sentence.
         approved_by: Who agreed beforehand.
         when_quiet: What to do with too little evidence; "" leaves that to the plan.
+        heatmaps_fall: Whether the gate has seen its heatmaps fall, and why that is no reason.
     """
 
     model: str
@@ -53,6 +54,7 @@ class Wanted:
     reason: str
     approved_by: str
     when_quiet: Literal["", "go_on", "withdraw"] = ""
+    heatmaps_fall: bool = False
 
 
 def run(
@@ -123,6 +125,7 @@ def _in_phase(driver: Driver, phase: Phase, wanted: Wanted, rollout: Rollout | N
             approved_by=wanted.approved_by,
             expected=wanted.champion,
             when_quiet=wanted.when_quiet,
+            heatmaps_fall=wanted.heatmaps_fall,
         )
     if phase == "canary" and rollout.phase == "shadow":
         return mover.advance(wanted.model, rollout.rollout_id, now=now)

@@ -121,6 +121,23 @@ def test_by_default_too_little_evidence_withdraws() -> None:
     assert plan.shadow.requests * plan.canary.requests > 0
 
 
+def test_a_plan_may_ask_for_a_person_where_heatmaps_fall(tmp_path) -> None:
+    text = change_control.DEFAULT.read_text()
+    assert change_control.load().approval.persons_for(conflict=True) == 0
+    own = tmp_path / "plan.toml"
+    own.write_text(text.replace('when_heatmaps_fall = "rule"', 'when_heatmaps_fall = "one"'))
+    approval = change_control.load(own).approval
+
+    assert approval.persons_for(conflict=True) == 1
+    assert approval.persons_for(conflict=False) == 0
+    own.write_text(
+        text.replace('by = "rule"', 'by = "two"').replace(
+            'when_heatmaps_fall = "rule"', 'when_heatmaps_fall = "one"'
+        )
+    )
+    assert change_control.load(own).approval.persons_for(conflict=True) == 2
+
+
 def test_a_plan_without_a_word_about_silence_still_ends_it(tmp_path) -> None:
     """Plans of earlier versions have no such rule."""
     own = tmp_path / "plan.toml"

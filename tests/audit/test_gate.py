@@ -13,6 +13,7 @@ from audit.paired import Draws
 
 CLASSES = ("cat", "dog", "owl", "fox")
 ROWS = 1200
+GROUP = (np.arange(ROWS) // 4) % 2 == 1
 SOUND = Technical(parity=True, champion_milliseconds=2.0, candidate_milliseconds=2.1)
 
 
@@ -116,6 +117,80 @@ def test_uniform_heatmaps_are_refused_also_where_the_champion_looks_beside_the_r
     assert failed(verdict) == {"uniform heatmaps"}
 
 
+def test_heatmaps_that_fall_while_reliance_falls_are_shown_and_refuse_nobody() -> None:
+    elsewhere = outcomes("digits@2", right=0.91, flip=0.03, recall=0.2, chance=0.3, mass=0.2)
+
+    verdict = judged(elsewhere)
+
+    assert verdict.passed
+    assert verdict.conflict
+    shown = {each.rule for each in verdict.checks if not each.passed}
+    assert shown == {"activation recall", "recall beyond chance", "relevance mass"}
+    assert not any(each.decides for each in verdict.checks if not each.passed)
+    assert any(reason.startswith("shown only") for reason in verdict.reasons)
+    assert verdict.to_json()["conflict"]
+
+
+def test_heatmaps_that_fall_refuse_where_reliance_has_not_fallen() -> None:
+    clean = replace(CHAMPION, flip=np.zeros(ROWS))
+    elsewhere = outcomes("digits@2", right=0.91, flip=0.0, recall=0.2, chance=0.3, mass=0.2)
+
+    verdict = gate.decide(clean, elsewhere, SOUND, Margins(), seed=0)
+
+    assert failed(verdict) == {"activation recall", "recall beyond chance", "relevance mass"}
+    assert not verdict.conflict
+
+
+def test_a_heatmap_that_looks_right_is_refused_while_the_answers_follow_the_cue() -> None:
+    gamer = outcomes("digits@2", right=0.91, flip=0.4, recall=0.95, chance=0.2, mass=0.95)
+
+    assert failed(judged(gamer)) == {"shortcut reliance"}
+
+
+def test_uniform_heatmaps_are_refused_also_where_reliance_falls() -> None:
+    spread = replace(BETTER, entropy=np.ones(ROWS), recall=np.full(ROWS, 0.1))
+
+    assert failed(judged(spread)) >= {"uniform heatmaps"}
+    assert not judged(spread).passed
+
+
+def test_what_is_right_only_in_its_own_surroundings_is_refused() -> None:
+    """Reliance by flips falls, and yet the answers in exchanged surroundings get worse."""
+    right = (np.random.default_rng(6).permutation(ROWS) / ROWS < 0.9).astype(float)
+    kept = {"painted": right, "exchanged": right, "reversed": np.where(GROUP, np.nan, right)}
+    lost = {**kept, "exchanged": right * (np.arange(ROWS) % 5 > 0)}
+
+    champion, candidate = replace(CHAMPION, surroundings=kept), replace(BETTER, surroundings=lost)
+    verdict = gate.decide(champion, candidate, SOUND, Margins(), seed=0)
+    same = replace(BETTER, surroundings=kept)
+
+    assert failed(verdict) == {"exchanged surroundings"}
+    assert gate.decide(champion, same, SOUND, Margins(), seed=0).passed
+    with pytest.raises(GateError, match="not asked the same rows"):
+        gate.decide(champion, BETTER, SOUND, Margins(), seed=0)
+    few = {**kept, "reversed": np.where(np.arange(ROWS) < 5, 1.0, np.nan)}
+    unknown = [replace(each, surroundings=few) for each in (CHAMPION, BETTER)]
+    assert failed(gate.decide(*unknown, SOUND, Margins(), seed=0)) == {"reversed surroundings"}
+
+
+def test_flips_count_among_the_right_answers_of_each() -> None:
+    """Champion and candidate are right on other rows; each rate is over its own right answers."""
+    half = np.arange(ROWS) % 2 == 0
+    before = replace(CHAMPION, flip=np.where(half, 1.0, np.nan))
+    after = replace(BETTER, flip=np.where(half, np.nan, 0.0))
+
+    check = next(
+        each
+        for each in gate.decide(before, after, SOUND, Margins(), seed=0).checks
+        if each.rule == "shortcut reliance"
+    )
+
+    assert check.levels == (1.0, 0.0)
+    assert check.passed
+    assert check.difference is not None
+    assert check.difference.value == pytest.approx(-1, abs=0.01)
+
+
 def test_better_on_average_and_worse_for_one_class_is_refused_for_that_class() -> None:
     labels = CHAMPION.labels
     probabilities = BETTER.probabilities.copy()
@@ -191,6 +266,33 @@ def test_the_paired_bootstrap_agrees_with_drawing_units_one_by_one() -> None:
     assert found.value == pytest.approx(values.mean())
     assert found.low == pytest.approx(low, abs=0.05)
     assert found.high == pytest.approx(high, abs=0.05)
+
+
+def test_the_difference_of_two_rates_agrees_with_drawing_units_one_by_one() -> None:
+    rng = np.random.default_rng(7)
+    units = rng.integers(0, 60, 400)
+    values = [(rng.random(400) < share + units / 200).astype(float) for share in (0.1, 0.3)]
+    rows = [rng.random(400) < 0.7, rng.random(400) < 0.5]
+    found = Draws(units, 0).rate_difference((values[0], rows[0]), (values[1], rows[1]))
+    spread = []
+    for _ in range(1500):
+        drawn = np.concatenate(
+            [np.flatnonzero(units == u) for u in rng.choice(np.unique(units), 60)]
+        )
+        one, two = (v[drawn][r[drawn]].mean() for v, r in zip(values, rows, strict=True))
+        spread.append(one - two)
+    low, high = np.quantile(spread, [0.05, 0.95])
+
+    plain = values[0][rows[0]].mean() - values[1][rows[1]].mean()
+    assert found.value == pytest.approx(plain, abs=0.01)
+    assert found.low == pytest.approx(low, abs=0.02)
+    assert found.high == pytest.approx(high, abs=0.02)
+
+
+def test_two_rates_of_nothing_have_an_interval_still() -> None:
+    none, every = np.zeros(20), np.ones(20, bool)
+
+    assert Draws(np.arange(20), 0).rate_difference((none, every), (none, every)).high > 0.04
 
 
 def test_two_models_that_never_differ_still_have_an_interval() -> None:

@@ -49,7 +49,7 @@ class Trial:
         assert self.pointer.rollout is not None
         return self.pointer.rollout
 
-    def begin(self, phase: str = "canary", **more: str) -> Rollout:
+    def begin(self, phase: str = "canary", **more: str | bool) -> Rollout:
         return self.driver.mover.begin(
             MODEL, 2, rollout_id=identifier(self.now), phase=phase, share=0.5, reason="a test",
             actor="ann", now=self.now, **more,
@@ -321,3 +321,28 @@ def test_a_look_that_cannot_be_shown_stops_nothing(trial: Trial) -> None:
 
     assert trial.after(1) == "withdraw"
     assert trial.pointer.rollout is None
+
+
+def test_a_known_fall_of_heatmaps_does_not_stop_a_shadow(trial: Trial) -> None:
+    """The gate has weighed it against what the answers show; without its word it still stops."""
+
+    def look(*, known: bool) -> str:
+        trial.begin("shadow", heatmaps_fall=known)
+        for number in range(20):
+            trial.told += 1
+            trial.driver.mover.recorder.note([
+                ComparisonRecord(
+                    event_id=f"c{trial.told}", event_time=trial.now,
+                    rollout_id=trial.rollout.rollout_id, phase="shadow",
+                    prediction_id=f"p{trial.told}", model=MODEL, version=2, champion=1,
+                    milliseconds=1.0, champion_milliseconds=1.0, agrees=True,
+                    measures={"activation_recall": 0.2 + number / 1000},
+                    champion_measures={"activation_recall": 0.7},
+                )
+            ])  # fmt: skip
+        trial.ingest()
+        return trial.after(1)
+
+    assert look(known=True) == "wait"
+    trial.driver.mover.withdraw(MODEL, reason="again", actor="ann", now=trial.now)
+    assert look(known=False) == "withdraw"
