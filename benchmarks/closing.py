@@ -55,7 +55,9 @@ def main() -> int:
         return 0
     began = time.monotonic()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the server goes along
-    with tempfile.TemporaryDirectory(prefix="rightly-closing-") as home:
+    with tempfile.TemporaryDirectory(
+        prefix="rightly-closing-", ignore_cleanup_errors=True
+    ) as home:
         most = QUICK_IMAGES if asked.quick else 0
         live = prepare(root, Path(home) / "set", seed=asked.seed, most=most)
         chosen = _settings(Path(home))

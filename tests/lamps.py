@@ -27,9 +27,9 @@ MODEL = "lamp"
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 LENIENT = {
     **dict.fromkeys(
-        ("accuracy", "class_accuracy", "group_accuracy", "reliance_floor", "recall"), 1.0
+        ("accuracy", "class_accuracy", "group_accuracy", "reliance_floor", "surroundings"), 1.0
     ),
-    **dict.fromkeys(("excess", "uniform", "calibration"), 1.0),
+    **dict.fromkeys(("recall", "excess", "uniform", "calibration"), 1.0),
     "latency_ratio": 1000.0,
     "latency_milliseconds": 1e6,
     "fewest": 1,

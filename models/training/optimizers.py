@@ -3,12 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import cos, pi
-from typing import Literal
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import nn
 
+from models.backbones import last_linear
 from models.errors import TrainingError
+
+_SCHEDULES: TypeAlias = Literal["constant", "cosine", "linear", "one_cycle"]
+_RISING, _FIRST = 0.3, 0.04  # of one cycle: share of the steps that rise, and where they begin
 
 RESUMABLE = frozenset({"epochs", "device", "report_every", "evaluation_batch"})
 """Settings that may change when a training goes on; epochs only where nothing rests on them."""
@@ -25,7 +29,10 @@ class TrainingConfig:
         learning_rate: Peak step size.
         weight_decay: Per step; biases and normalisation are exempt.
         momentum: Of SGD, in [0, 1).
-        schedule: Factor on the step size over the training.
+        backbone_rate: Factor on the step size of all but the last linear layer, in [0, 1]; 0 keeps
+            them as they are.
+        schedule: Factor on the step size over the training; "one_cycle" rises from a 25th in the
+            first three tenths of the steps and falls to nothing, and wants no `warmup`.
         warmup: Share of the steps that rise linearly from zero, in [0, 1).
         clip: Largest norm of the whole gradient; None does not clip.
         criterion: Value on the validation split that chooses the epoch: "accuracy", "loss",
@@ -40,7 +47,7 @@ class TrainingConfig:
             on explanations freeze it in any case.
         seed: Of the order, of every draw and of dropout.
         device: "auto" takes a GPU where there is one.
-        evaluation_batch: Rows per step on the validation split.
+        evaluation_batch: Rows per step on the validation split; fewer where images are large.
         report_every: Steps between progress events within an epoch; 0 means none.
     """
 
@@ -50,7 +57,8 @@ class TrainingConfig:
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
     momentum: float = 0.9
-    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    backbone_rate: float = 1.0
+    schedule: _SCHEDULES = "constant"
     warmup: float = 0.0
     clip: float | None = None
     criterion: str = "accuracy"
@@ -67,6 +75,14 @@ class TrainingConfig:
             raise TrainingError(
                 f"epochs {self.epochs}, batch size {self.batch_size} and learning rate "
                 f"{self.learning_rate} must be positive"
+            )
+        if not 0.0 <= self.backbone_rate <= 1.0:
+            raise TrainingError(f"backbone_rate is {self.backbone_rate}; it lies in [0, 1]")
+        if self.schedule == "one_cycle" and self.warmup:
+            raise TrainingError("one_cycle warms up by itself; leave warmup at 0")
+        if self.schedule not in get_args(_SCHEDULES):
+            raise TrainingError(
+                f"schedule {self.schedule!r} is none of {', '.join(get_args(_SCHEDULES))}"
             )
         if self.freeze_batchnorm not in {True, False}:  # from a command line: "False" is true
             raise TrainingError(
@@ -121,6 +137,8 @@ def optimizers(
 
 def learning_rate(config: TrainingConfig, step: int, steps: int) -> float:
     """Return the factor on the peak step size at `step` of `steps`, in (0, 1]."""
+    if config.schedule == "one_cycle":
+        return _one_cycle(step, steps)
     warmup = int(config.warmup * steps)
     if step < warmup:
         return (step + 1) / (warmup + 1)
@@ -132,23 +150,38 @@ def learning_rate(config: TrainingConfig, step: int, steps: int) -> float:
     return 1.0
 
 
+def _one_cycle(step: int, steps: int) -> float:
+    """Return the factor of one cycle: up by half a cosine, and down by another.
+
+    References:
+        Smith, Topin (2019), "Super-convergence: very fast training of neural networks using large
+        learning rates", section 3.
+    """
+    rising = max(1, int(_RISING * steps))
+    if step < rising:
+        return _FIRST + (1 - _FIRST) * (1 - cos(pi * (step + 1) / (rising + 1))) / 2
+    return (1 + cos(pi * (step - rising) / max(steps - rising, 1))) / 2
+
+
 def _optimizer(network: nn.Module, config: TrainingConfig, factor: float) -> torch.optim.Optimizer:
     """Return an optimiser over the trainable parameters."""
-    trainable = [each for each in network.parameters() if each.requires_grad]
+    trainable = {name: each for name, each in network.named_parameters() if each.requires_grad}
     if not trainable:
         raise TrainingError("no parameter of the network is trainable")
     rate = config.learning_rate * factor
+    parts = [(1.0, list(trainable.values()))]
+    if config.backbone_rate < 1:
+        head = f"{last_linear(network)}."
+        last = [each for name, each in trainable.items() if name.startswith(head)]
+        rest = [each for name, each in trainable.items() if not name.startswith(head)]
+        parts = [(1.0, last), (config.backbone_rate, rest if config.backbone_rate else [])]
     groups = [
-        {
-            "params": [each for each in trainable if each.ndim > 1],
-            "weight_decay": config.weight_decay,
-            "base_lr": rate,
-        },
-        {
-            "params": [each for each in trainable if each.ndim <= 1],
-            "weight_decay": 0.0,
-            "base_lr": rate,
-        },
+        {"params": params, "weight_decay": decay, "base_lr": rate * share}
+        for share, part in parts
+        for decay, params in (
+            (config.weight_decay, [each for each in part if each.ndim > 1]),
+            (0.0, [each for each in part if each.ndim <= 1]),
+        )
     ]
     kept = [group for group in groups if group["params"]]
     if config.optimizer == "sgd":

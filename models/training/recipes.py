@@ -28,6 +28,11 @@ IMAGENET = "imagenet"
 PATHS = ("teacher", "segmenter", "unbiased", "features")
 """Options that name a file or folder."""
 
+FINE_TUNING: Mapping[str, Any] = {"batch_size": 32, "schedule": "one_cycle", "clip": 1.0}
+"""How a training that begins with trained weights is configured where a recipe names no schedule:
+at a constant rate of 1e-3 a network with frozen statistics soon gives one class to everything."""
+_REFINING = frozenset({"exbl", "dfr"})  # begin with the weights that they are about
+
 _TABLES = ("options", "training", "balance")
 
 
@@ -121,6 +126,9 @@ def parse(content: Mapping[str, Any]) -> Recipe:
     _refuse_unknown(training, {each.name for each in fields(TrainingConfig)}, "[training]")
     if values.get("balance") is not None:
         _refuse_unknown(values["balance"], {"ratio", "warm_up"}, "[balance]")
+    tunes = values.get("weights") and values.get("objective") not in _REFINING
+    if tunes and "schedule" not in training:
+        training = {**FINE_TUNING, **training}
     try:
         return Recipe(**values, training=TrainingConfig(**training))
     except TypeError as error:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,7 +22,7 @@ from models.training.batches import batch_of, epoch_order
 from models.training.image_sets import ImageSet
 from models.training.objectives import LossModule, Moment, Objective
 from models.training.optimizers import TrainingConfig, learning_rate, optimizers
-from models.training.scores import accuracies
+from models.training.scores import accuracies, answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,8 @@ class TrainingResult:
         history: One event per finished epoch.
         best_epoch: Epoch whose weights the network holds, counting from 1.
         criterion: What chose that epoch, as configured.
+        collapsed: What is wrong with the chosen weights: that they give every validation image
+            the same class; "" where they do not.
         cancelled: Whether it was stopped from outside; the weights are then the best so far.
         provenance: Seed, threads, device, versions: what it takes to repeat the run.
     """
@@ -69,6 +72,7 @@ class TrainingResult:
     criterion: str
     cancelled: bool
     provenance: Mapping[str, str | int | float] = field(default_factory=dict)
+    collapsed: str = ""
 
 
 def train(
@@ -104,6 +108,9 @@ def train(
     """
     device = config.chosen_device()
     network.to(device)
+    depthwise = _is_depthwise(network)
+    if depthwise:
+        network.to(memory_format=torch.channels_last)
     objective.check(
         network,
         batch_of(training, epoch_order(len(training), seed=0, epoch=0)[:2]).on(device).images,
@@ -118,13 +125,21 @@ def train(
         cancelled = run.epochs(progress, should_stop, checkpoint)
     if run.best is not None:
         network.load_state_dict(run.best)
+    if depthwise:
+        network.to(memory_format=torch.contiguous_format)
     return TrainingResult(
         history=tuple(run.history),
         best_epoch=run.best_epoch,
         criterion=config.criterion,
         cancelled=cancelled,
         provenance=config.provenance(device),
+        collapsed=run.collapsed(),
     )
+
+
+def _is_depthwise(network: nn.Module) -> bool:
+    """Whether convolutions run over single channels: they are faster where channels come last."""
+    return any(each.groups > 1 for each in network.modules() if isinstance(each, nn.Conv2d))
 
 
 def _warn_of_statistics(network: Classifier, objective: Objective, config: TrainingConfig) -> None:
@@ -163,6 +178,21 @@ class _Run:
         self.history: list[Event] = []
         self.best: dict[str, Tensor] | None = None
         self.best_epoch, self.best_value, self.step = 0, float("-inf"), 0
+
+    def collapsed(self) -> str:
+        """Return what is wrong with the network as it stands; "" where nothing is."""
+        best = self.history[self.best_epoch - 1].validation if self.best_epoch else None
+        if best is None or best["worst_class"] > 0 or len(np.unique(self.validation.labels)) == 1:
+            return ""
+        found = answers(self.network, self.validation, self.config.evaluation_batch)
+        decided = np.unique(found.logits.argmax(axis=1))
+        if len(decided) > 1:
+            return ""
+        return (
+            f"the training collapsed: every validation image is "
+            f"{self.validation.classes[decided[0]]!r}; a lower learning_rate, schedule=one_cycle "
+            "and clip=1 help"
+        )
 
     @property
     def per_epoch(self) -> int:

@@ -58,6 +58,13 @@ def train(
     architecture: Annotated[
         str | None, typer.Option(help="small_cnn, resnet18, …, or your own module:factory.")
     ] = None,
+    height: Annotated[
+        int | None,
+        typer.Option(help="Rows of the input; the architecture's own by default.", min=1),
+    ] = None,
+    width: Annotated[
+        int | None, typer.Option(help="Columns of the input; likewise.", min=1)
+    ] = None,
     weights: Annotated[
         str | None, typer.Option(help="Begin with these: imagenet, or a safetensors file.")
     ] = None,
@@ -84,6 +91,8 @@ def train(
         "objective": objective,
         "architecture": architecture,
         "weights": weights,
+        "height": height,
+        "width": width,
         "balance": {"ratio": 1.0} if balance else None,
     }
     chosen = _recipe(recipe, changes, _pairs(option), _pairs(setting))
@@ -101,6 +110,10 @@ def train(
     terminal.say(f"epoch {best.epoch} of {best.epochs}, on the validation split: {values}")
     others = [f"{each}.safetensors" for each in trained.others]
     terminal.say(", ".join([f"{to}: weights.safetensors", *others, "recipe.toml", "history.json"]))
+    if trained.result.collapsed and name is None:
+        terminal.warn(trained.result.collapsed)
+    elif trained.result.collapsed:
+        terminal.fail(f"it is not filed: {trained.result.collapsed}")
     if name is not None:
         with terminal.progress() as report:
             report("exporting, comparing with torch", 0.1)

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from typer.core import TyperGroup
 
+_LINE_SHARE = 0.05
 FAILED = 1
 INTERRUPTED = 128 + signal.SIGINT
 
@@ -57,12 +58,17 @@ def say(text: str) -> None:
     console.print(text, soft_wrap=True, highlight=False)
 
 
+def warn(text: str) -> None:
+    """Say on the error stream what is no reason to end, but wants a look."""
+    _errors.print(f"[bold yellow]warning:[/] {_plain(text)}", soft_wrap=True)
+
+
 @contextmanager
 def warnings_in_words() -> Iterator[None]:
     """Show what the block warns of as lines for people, without file and line of the code."""
 
     def show(message: Warning | str, *_rest: object) -> None:
-        _errors.print(f"[bold yellow]warning:[/] {_plain(str(message))}", soft_wrap=True)
+        warn(str(message))
 
     with warnings.catch_warnings():
         warnings.showwarning = show  # type: ignore[assignment]  # put back by catch_warnings
@@ -84,7 +90,13 @@ def table(title: str, *columns: str) -> Table:
 
 @contextmanager
 def progress() -> Iterator[Report]:
-    """Show a bar while the block runs, moved by the function that it is given."""
+    """Show a bar while the block runs, moved by the function that it is given.
+
+    Where nobody looks, as in a pipe or a log, it is a line for each twentieth instead.
+    """
+    if not _errors.is_terminal:
+        yield _lines()
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=_errors, transient=True) as shown:
         task = shown.add_task("", total=1.0)
@@ -93,6 +105,18 @@ def progress() -> Iterator[Report]:
             shown.update(task, description=step, completed=share)
 
         yield report
+
+
+def _lines() -> Report:
+    """Return what prints a line where something new is done, or a twentieth more of it."""
+    last: list[float] = []
+
+    def report(step: str, share: float, /) -> None:
+        if not last or share < last[0] or share >= last[0] + _LINE_SHARE:
+            last[:] = [share]
+            _errors.print(f"{share:4.0%} {_plain(step)}", soft_wrap=True, highlight=False)
+
+    return report
 
 
 @contextmanager

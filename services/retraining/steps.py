@@ -103,6 +103,10 @@ class Steps:
 
     def export(self, retraining_id: str) -> Ending | None:
         """Turn the trained weights into graphs, check them, and file them as a version."""
+        learnt = self.rows.get(retraining_id)
+        trained = self._folder(retraining_id).attempt(learnt.attempt)
+        if collapsed := Folder(trained).read_json(files.TRAINED).get("collapsed"):
+            return Ending("rejected", str(collapsed))
         ended = self._run(retraining_id, "export")
         if ended is not None:
             return ended

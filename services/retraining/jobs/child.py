@@ -94,6 +94,7 @@ def _train(here: Folder, attempt: int, should_stop: Callable[[], bool]) -> int:
         "provenance": dict(result.provenance),
         "validation": dict(last.validation or {}),
         "attempt": attempt,
+        "collapsed": result.collapsed,
     }
     Folder(target).write_json(files.TRAINED, trained)
     return 0

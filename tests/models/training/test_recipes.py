@@ -50,6 +50,26 @@ def test_a_recipe_survives_being_written_and_read(tmp_path: Path) -> None:
     assert tomllib.loads(given.to_toml())["training"]["epochs"] == 1
 
 
+def test_a_training_that_begins_with_trained_weights_has_defaults_of_its_own(
+    tmp_path: Path,
+) -> None:
+    tuned = recipes.parse({"data": "x", "weights": "imagenet", "training": {"epochs": 2}})
+    kept = recipes.parse({"data": "x", "weights": "a", "training": {"schedule": "constant"}})
+    refined = recipes.parse({"data": "x", "weights": "a", "objective": "exbl"})
+
+    assert ("one_cycle", 1.0, 32) == (
+        tuned.training.schedule,
+        tuned.training.clip,
+        tuned.training.batch_size,
+    )
+    assert kept.training == TrainingConfig()
+    assert refined.training == TrainingConfig()
+    for each in (tuned, kept, refined):  # what was run is what the file says
+        path = tmp_path / "recipe.toml"
+        path.write_text(each.to_toml())
+        assert recipes.read(path).training == each.training
+
+
 def test_a_recipe_freezes_batch_normalisation(tmp_path: Path) -> None:
     path = tmp_path / "recipe.toml"
     path.write_text('data = "photos"\n[training]\nfreeze_batchnorm = true\n')

@@ -14,6 +14,7 @@ from models.training import checkpoints
 from models.training.image_sets import ImageSet
 from models.training.objectives import ERM, Batch, Loss, Moment, Objective, Reweighted
 from models.training.optimizers import TrainingConfig, learning_rate
+from models.training.scores import answers
 from models.training.trainer import Event, train
 
 CONFIG = TrainingConfig(epochs=4, batch_size=16, learning_rate=0.02, device="cpu")
@@ -364,6 +365,89 @@ def test_the_schedule_rises_and_falls(schedule: str, last: float) -> None:
     assert learning_rate(config, 0, 100) == pytest.approx(1 / 11)
     assert learning_rate(config, 10, 100) == 1.0
     assert learning_rate(config, 99, 100) == pytest.approx(last, abs=0.012)
+
+
+def test_one_cycle_rises_falls_and_ends_at_nothing() -> None:
+    config = replace(CONFIG, schedule="one_cycle")
+    factors = [learning_rate(config, step, 100) for step in range(100)]
+
+    assert factors[0] < 0.05
+    assert int(np.argmax(factors)) == 30
+    assert max(factors) == 1.0
+    assert 0 < factors[-1] < 0.002
+    assert factors[:31] == sorted(factors[:31])
+    assert factors[30:] == sorted(factors[30:], reverse=True)
+    assert learning_rate(config, 0, 1) > 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"schedule": "one_cycle", "warmup": 0.1}, "leave warmup at 0"),
+        ({"schedule": "stairs"}, "none of constant, cosine, linear, one_cycle"),
+        ({"backbone_rate": 1.5}, r"backbone_rate is 1.5; it lies in \[0, 1\]"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(wrong: dict, said: str) -> None:
+    with pytest.raises(TrainingError, match=said):
+        replace(CONFIG, **wrong)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1])
+def test_the_backbone_learns_at_its_own_rate(rate: float) -> None:
+    def moved(config: TrainingConfig) -> list[float]:
+        net = network()
+        before = [each.detach().clone() for each in net.parameters()]
+        train(net, ERM(), problem(), problem(seed=1), config)
+        pairs = zip(before, net.parameters(), strict=True)
+        return [float((one - two.detach()).abs().max()) for one, two in pairs]
+
+    config = replace(CONFIG, epochs=1, batch_size=96, weight_decay=0.0)  # one step
+    slow, whole = moved(replace(config, backbone_rate=rate)), moved(config)
+
+    assert slow[-2:] == whole[-2:]
+    assert slow[0] == pytest.approx(rate * whole[0], rel=1e-2, abs=1e-9)
+
+
+def test_a_training_that_gives_everything_one_class_says_so() -> None:
+    diverged = replace(CONFIG, epochs=1, learning_rate=1e-12)
+    net = network()
+    with torch.no_grad():
+        net[-1].bias.copy_(torch.tensor([50.0, -50.0]))
+    result = train(net, ERM(), problem(), problem(seed=1), diverged)
+
+    assert "every validation image is 'dark'" in result.collapsed
+    assert train(network(), ERM(), problem(), problem(seed=1), CONFIG).collapsed == ""
+
+
+def test_depthwise_networks_learn_with_channels_last_and_are_left_as_found() -> None:
+    torch.manual_seed(0)
+    seen: list[bool] = []
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=8), nn.Flatten(), nn.Linear(32, 2)
+    )
+    net[1].register_forward_hook(
+        lambda *_: seen.append(net[1].weight.stride() != net[1].weight.contiguous().stride())
+    )
+    net[0].register_forward_hook(
+        lambda _, __, out: seen.append(out.is_contiguous(memory_format=torch.channels_last))
+    )
+    train(net, ERM(), problem(), problem(seed=1), replace(CONFIG, epochs=1))
+
+    assert any(seen)
+    assert all(each.is_contiguous() for each in net.parameters())
+
+
+def test_large_images_are_evaluated_in_small_batches() -> None:
+    sizes: list[int] = []
+    net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
+    net.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    large = ImageSet(
+        np.zeros((5, 1024, 1024, 3), np.uint8), np.zeros(5, np.int64), ("a", "b"), tuple("12345")
+    )
+    answers(net, large)
+
+    assert sizes == [2, 2, 1]
 
 
 def test_float16_on_a_cpu_is_refused() -> None:

@@ -90,6 +90,30 @@ def test_from_images_to_two_versions_compared(folder: Path, home: Path) -> None:
     assert (home / "second" / "recipe.toml").read_text().count("weight = 5")
 
 
+def test_a_training_that_collapsed_is_said_and_not_filed(home: Path) -> None:
+    """Nothing tells the classes of these images apart, so one is given to all of them."""
+    draw = np.random.default_rng(0)
+    lines = ["path,label,split"]
+    for number in range(24):
+        grey = draw.integers(100, 102, (28, 28, 3)).astype(np.uint8)
+        Image.fromarray(grey).save(home / f"{number}.png")
+        split = "train" if number < 16 else "val"
+        lines.append(f"{number}.png,{'one' if number % 2 else 'two'},{split}")
+    (home / "manifest.csv").write_text("\n".join(lines))
+    common = ("train", "--data", str(home), "--set", "epochs=1", "--set", "learning_rate=1e-9")
+    common = (*common, "--set", "batch_size=8", "--height", "32", "--width", "36")
+    alone = RUN.invoke(app, [*common, "--to", "first"])
+    filed = RUN.invoke(app, [*common, "--to", "second", "--name", "lamp"])
+
+    assert (alone.exit_code, filed.exit_code) == (0, 1)
+    assert "warning: the training collapsed" in alone.stderr
+    assert "error: it is not filed: the training collapsed" in filed.stderr
+    assert "epoch 1 of 1, loss" in alone.stderr  # in a pipe there are lines instead of a bar
+    recipe = (home / "first" / "recipe.toml").read_text()
+    assert "height = 32" in recipe
+    assert "width = 36" in recipe
+
+
 def test_a_written_recipe_trains_the_same_again(folder: Path, home: Path) -> None:
     run("train", "--data", str(folder), "--set", "epochs=1", "--to", "first")
     run("train", "--recipe", "first/recipe.toml", "--to", "second")
