@@ -1,7 +1,5 @@
 """What is attached to a model: its segmenter, to look at, and its template region, to set."""
 
-import base64
-import binascii
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
@@ -19,6 +17,7 @@ from services.contract.predictions import Base64, Reply, Request
 from services.errors import ConflictError, RequestError, UnknownAttachmentError
 from services.identifiers import identifier
 from services.routes.depending import Asking, Connected, Name, refusals
+from services.routes.texts import decoded
 from services.wiring import Serving
 
 router = APIRouter(prefix="/v1/models/{model}", tags=["models"])
@@ -120,11 +119,7 @@ def _region(wish: TemplateRequest, serving: Serving) -> Any:  # noqa: ANN401 - a
     if wish.polygon is not None:
         return templates.from_polygon(wish.polygon)
     limits = Limits(serving.settings.max_body_bytes, serving.settings.max_pixels)
-    try:
-        content = base64.b64decode(str(wish.region), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise RequestError("region is not base64") from error
-    return regions.decode_region(content, None, limits)
+    return regions.decode_region(decoded("region", str(wish.region)), None, limits)
 
 
 def _note(serving: Serving, model: str, actor: str) -> None:

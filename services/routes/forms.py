@@ -1,10 +1,9 @@
 """A request's body → what it asks; multipart and JSON carry the same names.
 
-Files arrive as file parts or as base64, never as an address: nothing is fetched for a client.
+Files arrive as file parts, as base64, or as the body itself, never as an address: nothing is
+fetched for a client.
 """
 
-import base64
-import binascii
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -23,8 +22,13 @@ from services.errors import (
     TooLargeError,
     UnsupportedMediaError,
 )
+from services.routes import parts
+from services.routes.parts import TEXT
+from services.routes.texts import decoded
 
 MULTIPART, JSON = "multipart/form-data", "application/json"
+# A body that is the picture; some scripts name no type at all.
+_RAW = {"application/dicom", "application/octet-stream", ""}
 _FILES = ("image", "region")
 _Read = TypeVar("_Read")
 
@@ -39,7 +43,8 @@ async def asked(
     """Read the body and return what gives the question, to be called in a thread that may compute.
 
     Args:
-        request: With a body in one of the two media types.
+        request: With a body in one of the two media types, or with a picture as its body and the
+            options in the query.
         most_images: More are refused.
         said: What a text field of a form says; None where it says nothing.
         body: What a JSON body must be.
@@ -54,12 +59,21 @@ async def asked(
     if kind == JSON:
         content = await request.body()
         return lambda: question_of_json(content, most_images, body)
+    if kind in _RAW or kind.startswith("image/"):
+        picture, pairs = await request.body(), request.query_params.multi_items()
+        if not kind and not picture:
+            raise UnsupportedMediaError(f"send {MULTIPART}, {JSON}, or the picture itself")
+        return lambda: question_of_picture(picture, pairs, said)
     if kind != MULTIPART:
-        raise UnsupportedMediaError(f"send {MULTIPART} or {JSON}, not {kind[:80]!r}")
+        raise UnsupportedMediaError(
+            f"send {MULTIPART}, {JSON}, or the picture itself as image/…, not {kind[:80]!r}"
+        )
     # A little more than is meant, so that one image too many is told apart from a flood of parts.
     most_files, most_fields = 2 * most_images + 8, 2 * len(Options.model_fields)
     try:
-        async with request.form(max_files=most_files, max_fields=most_fields) as form:
+        async with parts.form_of(
+            request, _FILES, max_files=most_files, max_fields=most_fields
+        ) as form:
             found = await question_of_form(form, most_images, said)
     except (HTTPException, MultiPartException, AssertionError, UnicodeError) as error:
         reason = getattr(error, "detail", "") or getattr(error, "message", "") or str(error)
@@ -75,7 +89,10 @@ async def question_of_form(
     files: dict[str, list[bytes]] = {name: [] for name in _FILES}
     for name, value in form.multi_items():
         if name in _FILES:
-            files[name].append(await file_content(name, value))
+            content = await file_content(name, value)
+            # A browser sends a field for a file that nobody chose, without name and content.
+            if content or (isinstance(value, UploadFile) and value.filename):
+                files[name].append(content)
         elif isinstance(value, UploadFile):
             raise RequestError(f"{name[:80]!r} is no field for a file")
         elif name in options:
@@ -84,6 +101,24 @@ async def question_of_form(
             options[name] = text
     chosen = _checked(lambda: Options.model_validate(options))
     return question(files["image"], files["region"], chosen, most_images)
+
+
+def question_of_picture(
+    content: bytes, pairs: Sequence[tuple[str, str]], said: Callable[[str], str | None] = str
+) -> Question:
+    """Return what a body that is a picture asks, with options from the query.
+
+    Raises:
+        RequestError: If there is no picture, or an option is unknown, wrong or given twice.
+    """
+    options: dict[str, str] = {}
+    for name, value in pairs:
+        if name in options:
+            raise RequestError(f"{name[:80]!r} is given twice")
+        if (text := said(value)) is not None:
+            options[name] = text
+    chosen = _checked(lambda: Options.model_validate(options))
+    return question([content] if content else [], [], chosen, 1)
 
 
 def question_of_json(
@@ -122,26 +157,21 @@ def question(
 
 
 async def file_content(name: str, part: UploadFile | str) -> bytes:
-    """Return the bytes of a file part.
+    """Return the bytes of a file part, or those that a text field spells in base64.
 
     Raises:
-        UnsupportedMediaError: If it is text: an address would have to be fetched, and is not.
+        UnsupportedMediaError: If it is other text: an address would have to be fetched, and is
+            not.
     """
-    if isinstance(part, UploadFile):
-        return await part.read()
-    raise UnsupportedMediaError(f"send {name} as a file part; text or an address is not read")
-
-
-def decoded(name: str, text: str) -> bytes:
-    """Return the bytes behind base64.
-
-    Raises:
-        RequestError: If it is not base64.
-    """
+    content = await part.read() if isinstance(part, UploadFile) else part.encode()
+    if getattr(part, "filename", TEXT) != TEXT or not content.isascii() or not content:
+        return content
     try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise RequestError(f"{name} is not base64: {error}") from error
+        return decoded(name, content)
+    except RequestError as error:
+        raise UnsupportedMediaError(
+            f"send {name} as a file part or in base64; other text or an address is not read"
+        ) from error
 
 
 def _checked(read: Callable[[], _Read]) -> _Read:

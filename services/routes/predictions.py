@@ -48,8 +48,10 @@ def request_body(schema: str) -> dict[str, Any]:
 async def predict(model: Name, request: Request, serving: Connected) -> Response:
     """Answer one or many images with the model's champion, all by the same version.
 
-    An image is a PNG, JPEG, WebP or TIFF (DICOM where that is installed), told by its bytes.
-    With a `region` of the same size, the answer says how well the explanation agrees with it.
+    An image is a PNG, JPEG, WebP, TIFF, BMP, GIF or AVIF (DICOM where that is installed), told by
+    its bytes. With a `region` of the same size, the answer says how well the explanation agrees
+    with it. Base64 may be wrapped, of the URL's alphabet, unpadded, or in a data URL. The body may
+    also be one image itself, as `image/…` or `application/dicom`, with the options in the query.
     """
     asked = await forms.asked(request, serving.settings.max_images)
     answers = await wiring.answers(serving, model, asked)

@@ -1,8 +1,5 @@
 """What is learned about an answer after it was given: its label, its region, a verdict."""
 
-import base64
-import binascii
-
 from fastapi import APIRouter
 
 from audit import canonical, readings, records
@@ -19,6 +16,7 @@ from services.errors import ConflictError, RequestError
 from services.identifiers import identifier
 from services.routes.depending import Asking, Connected, refusals
 from services.routes.predictions import Id, recorded
+from services.routes.texts import decoded
 from services.wiring import Serving
 
 router = APIRouter(prefix="/v1/predictions/{prediction_id}", tags=["audit"])
@@ -55,7 +53,7 @@ def region(
         raise RequestError("the version that answered is no longer in the registry")
     limits = Limits(serving.settings.max_body_bytes, serving.settings.max_pixels)
     size = (spec.preprocessing.height, spec.preprocessing.width)
-    marked = decode_region(_bytes(truth.region), size, limits)
+    marked = decode_region(decoded("region", truth.region), size, limits)
     rows, columns = record.heatmap.shape
     shares = preprocessing.region_on_grid(marked, (rows, columns))
     evidence = records.RegionEvidence(
@@ -138,10 +136,3 @@ def _check_reader(serving: Serving, prediction_id: str, actor: str) -> None:
         known = readings.readers(connection, prediction_id)
     if known == {actor}:
         raise ConflictError(f"{actor} is the first reader of this answer; the second is another")
-
-
-def _bytes(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise RequestError("region is not base64") from error

@@ -87,6 +87,13 @@ def test_every_explainer_answers_in_pixels(server, explainer) -> None:
     assert grid.max() == (0 if explainer == "input_gradients" else 1)
 
 
+def test_the_body_may_be_the_picture_itself(server) -> None:
+    for kind in ("image/png", "application/octet-stream"):
+        answer = server.ask("POST", "/predict?top_k=1", RED, content_type=kind)
+
+        assert ["red"] == [each["label"] for each in answer.json()["classes"]]
+
+
 def test_a_target_by_label_or_index_and_fewer_classes(server) -> None:
     by_label = server.post_form(
         "/predict", ("image", RED), ("target", "blue"), ("top_k", "1")
