@@ -6,11 +6,8 @@ with the columns `path` and `label`, and where known `region`, `irrelevant`, `sp
 expected. Every refusal names the row and the reason.
 """
 
-import csv
 import logging
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,94 +19,120 @@ from models.pictures import regions
 from models.pictures.decoding import Array, Limits, decode_image
 from models.pictures.regions import decode_mask
 from models.preprocessing import prepare, prepare_region
+from models.training import manifests
+from models.training.entries import SPLITS, Entry, inside, split_of
+from models.training.folders import image_folder
 from models.training.image_sets import ImageSet, refuse_leakage, split
+from models.training.left_out import LeftOut
 from models.types import Preprocessing
 
 LOG = logging.getLogger("rightly.data")
-SPLITS = ("train", "val", "test")
+MANIFESTS = ("manifest.csv", "manifest.parquet")
+_MASKS = ("region", "irrelevant")
 _COLUMNS = ("region", "irrelevant", "split", "subject", "group", "source")
 COLUMNS = ("path", "label", *_COLUMNS)
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".avif", ".dcm"}
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One row of a data set before its pixels are read; "" means not known.
-
-    Attributes:
-        name: What a message calls the row, for example "manifest.csv:17 (images/a.png)".
-        path: The image's file.
-        label: Class label.
-        region: File of the relevant mask, or a function that draws it at a given size.
-        irrelevant: File of the irrelevant mask.
-        split: "train", "val", "test" or "".
-        subject: Whom the image shows.
-        group: Subpopulation.
-        source: Where the image comes from: a note for people, which goes no further than here.
-    """
-
-    name: str
-    path: Path
-    label: str
-    region: Path | Callable[[int, int], NDArray[np.bool_]] | None = None
-    irrelevant: Path | None = None
-    split: str = ""
-    subject: str = ""
-    group: str = ""
-    source: str = ""
-
-
-def read_folder(folder: Path) -> list[Entry]:
+def read_folder(folder: Path, *, left: LeftOut | None = None) -> list[Entry]:
     """Return the rows of a folder: its manifest, or one subfolder per class.
 
     An ImageFolder is `<class>/…` or `<split>/<class>/…`; masks lie under `regions/` and
     `irrelevant/` at the same relative path, with the suffix .png or the image's own.
 
+    Args:
+        folder: The data set.
+        left: Told of what cannot be used; without it, a warning says so.
+
     Raises:
-        DatasetError: If the folder is neither.
+        DatasetError: If the folder is neither, or most of it cannot be used.
     """
-    for name in ("manifest.csv", "manifest.parquet"):
-        if (folder / name).is_file():
-            return read_manifest(folder / name)
-    entries = _image_folder(folder)
+    told = LeftOut() if left is None else left
+    named = next((folder / each for each in MANIFESTS if (folder / each).is_file()), None)
+    entries = image_folder(folder, told) if named is None else read_manifest(named, left=told)
     if not entries:
         raise DatasetError(
             f"{folder} holds neither manifest.csv, manifest.parquet nor a folder per class"
+            + (f"; {told.summary()}" if told.items else "")
         )
+    if left is None:
+        told.say()
     return entries
 
 
-def read_manifest(manifest: Path) -> list[Entry]:
+def read_manifest(manifest: Path, *, left: LeftOut | None = None) -> list[Entry]:
     """Return the rows of a manifest; paths are relative to it.
 
+    Args:
+        manifest: CSV or Parquet.
+        left: Told of rows that cannot be used; without it, a warning says so.
+
     Raises:
-        DatasetError: Naming the row and what is wrong with it.
+        DatasetError: If it has no columns path and label, or most rows cannot be used; naming the
+            first row and what is wrong with it.
     """
-    entries = []
-    for number, row in enumerate(_rows(manifest), start=2):
-        name = f"{manifest.name}:{number} ({row.get('path') or 'no path'})"
-        for column in ("path", "label"):
-            if not row.get(column):
-                raise DatasetError(f"{name}: column {column!r} is empty or missing")
-        known = {column: row.get(column) or "" for column in _COLUMNS}
-        if known["split"] and known["split"] not in SPLITS:
-            raise DatasetError(f"{name}: split {known['split']!r} is none of {', '.join(SPLITS)}")
-        entries.append(
-            Entry(
-                name=name,
-                path=inside(manifest.parent, row["path"], name),
-                label=row["label"],
-                region=_optional(manifest.parent, known["region"], name),
-                irrelevant=_optional(manifest.parent, known["irrelevant"], name),
-                split=known["split"],
-                subject=known["subject"],
-                group=known["group"],
-                source=known["source"],
-            )
-        )
-    if not entries:
-        raise DatasetError(f"{manifest} has no rows")
+    told = LeftOut() if left is None else left
+    entries = entries_of(manifest, manifest.parent, {each: each for each in COLUMNS}, told)
+    if left is None:
+        told.say()
     return entries
+
+
+def entries_of(
+    table: Path, folder: Path, columns: Mapping[str, str], left: LeftOut
+) -> list[Entry]:
+    """Return the rows of a table.
+
+    Args:
+        table: CSV or Parquet.
+        folder: That paths are relative to.
+        columns: Our column → the table's.
+        left: Told of rows that cannot be used.
+
+    Raises:
+        DatasetError: As `read_manifest`.
+    """
+    rows = manifests.rows_of(table)
+    if not rows:
+        raise DatasetError(f"{table} has no rows")
+    theirs = {ours: column.strip().casefold() for ours, column in columns.items()}
+    for ours in ("path", "label"):
+        if theirs[ours] not in rows[0]:
+            found = ", ".join(repr(each) for each in rows[0])
+            raise DatasetError(f"{table.name} has no column {columns[ours]!r}; it has {found}")
+    entries, since = [], len(left.items)
+    for number, row in enumerate(rows, start=2):
+        values = {ours: row.get(column, "") for ours, column in theirs.items()}
+        name = f"{table.name}:{number} ({values['path'] or 'no path'})"
+        for ours in ("path", "label"):
+            if not values[ours]:
+                left.note("row", name, f"column {columns[ours]!r} is empty")
+        if not (values["path"] and values["label"]):
+            continue
+        try:
+            entries.append(_entry(values, folder, name, left))
+        except DatasetError as error:
+            left.note("row", name, str(error).removeprefix(f"{name}: "))
+    left.refuse_most("row", since=since, given=len(rows), rows=len(rows))
+    return entries
+
+
+def _entry(values: Mapping[str, str], folder: Path, name: str, left: LeftOut) -> Entry:
+    """Return a row of a table; whatever is wrong with it, masks apart, is an error."""
+    known = {column: values.get(column, "") for column in _COLUMNS}
+    split = split_of(known["split"])
+    if known["split"] and not split:
+        raise DatasetError(f"{name}: split {known['split']!r} is none of {', '.join(SPLITS)}")
+    return Entry(
+        name=name,
+        path=inside(folder, values["path"], name),
+        label=values["label"],
+        region=_optional(folder, known["region"], name, left),
+        irrelevant=_optional(folder, known["irrelevant"], name, left),
+        split=split,
+        subject=known["subject"],
+        group=known["group"],
+        source=known["source"],
+    )
 
 
 def load(
@@ -117,64 +140,93 @@ def load(
     preprocessing: Preprocessing,
     classes: Sequence[str] | None = None,
     groups: Sequence[str] | None = None,
+    *,
+    left: LeftOut | None = None,
 ) -> ImageSet:
     """Read the pixels and masks of rows, prepared as a classifier will see them.
 
-    A mask that tells nothing at that size, as a region of which no pixel is left, does not count:
-    the row is as if it had none, and a warning says how many are.
+    A row whose image cannot be read is left out. A mask that cannot be used, marks everything or
+    nothing, or tells nothing at the classifier's size, does not count: the row is as if it had
+    none. A warning says how many are.
 
     Args:
         entries: The rows.
         preprocessing: Size and fit; masks go through the same geometry.
         classes: Class labels in the order wanted; None sorts those found.
         groups: Group names in the order wanted, for rows that name theirs; None sorts those found.
+        left: Told of what cannot be used; without it, a warning says so.
 
     Raises:
-        DatasetError: Naming the row and what is wrong with it.
+        DatasetError: If a label is of no class, or most images or masks cannot be used; naming the
+            first row and what is wrong with it.
     """
+    told = LeftOut() if left is None else left
     order = tuple(sorted({each.label for each in entries})) if classes is None else tuple(classes)
     found = {each.group for each in entries if each.group}
     kinds = tuple(sorted(found) if groups is None or not found else groups)
     size = (len(entries), preprocessing.height, preprocessing.width)
     images = np.zeros((*size, 3), np.uint8)
-    masks = {"region": np.zeros(size, bool), "irrelevant": np.zeros(size, bool)}
-    given = {"region": np.zeros(len(entries), bool), "irrelevant": np.zeros(len(entries), bool)}
-    vanished = []
-    for row, entry in enumerate(entries):
+    masks = {kind: np.zeros(size, bool) for kind in _MASKS}
+    given = {kind: np.zeros(len(entries), bool) for kind in _MASKS}
+    kept: list[Entry] = []
+    since, files, vanished = len(told.items), 0, []
+    for entry in entries:
         if entry.label not in order:
             raise DatasetError(f"{entry.name}: label {entry.label!r} is none of {list(order)}")
-        raw = _image(entry)
+        row = len(kept)
         try:
+            raw = _image(entry)
             images[row] = prepare(raw, preprocessing)
-        except ImageError as error:
-            raise DatasetError(f"{entry.name}: {error}") from error
-        for kind, plane in masks.items():
-            mask = _mask(entry, kind, raw.shape[:2])
+        except (DatasetError, ImageError) as error:
+            told.note("row", entry.name, str(error).removeprefix(f"{entry.name}: "))
+            continue
+        kept.append(entry)
+        for kind in _MASKS:
+            files += isinstance(getattr(entry, kind), Path)
+            mask = _usable_mask(entry, kind, raw.shape[:2], told)
             if mask is None:
                 continue
             fitted = prepare_region(mask, preprocessing)
             if _tells(kind, mask, fitted):
-                plane[row], given[kind][row] = fitted, True
+                masks[kind][row], given[kind][row] = fitted, True
             else:
                 vanished.append(f"{kind} of {entry.name}")
+    told.refuse_most("row", since=since, given=len(entries), rows=len(entries))
+    told.refuse_most("mask", since=since, given=files, rows=len(entries))
     _warn(vanished, preprocessing)
+    if left is None:
+        told.say()
+    return _assembled(kept, images, masks, given, (order, kinds))
+
+
+def _assembled(
+    kept: Sequence[Entry],
+    images: NDArray[np.uint8],
+    masks: Mapping[str, NDArray[np.bool_]],
+    given: Mapping[str, NDArray[np.bool_]],
+    names: tuple[tuple[str, ...], tuple[str, ...]],
+) -> ImageSet:
+    """Return the rows that were read, of arrays that had room for all."""
+    order, kinds = names
+    count = len(kept)
+    region, irrelevant = (masks[kind][:count] for kind in _MASKS)
+    has_region, has_irrelevant = (given[kind][:count] for kind in _MASKS)
     # A row with one kind of mask gets the other as its complement.
-    only_region = given["region"] & ~given["irrelevant"]
-    only_irrelevant = given["irrelevant"] & ~given["region"]
-    masks["irrelevant"][only_region] = ~masks["region"][only_region]
-    masks["region"][only_irrelevant] = ~masks["irrelevant"][only_irrelevant]
-    annotated = given["region"] | given["irrelevant"]
+    only_region = has_region & ~has_irrelevant
+    only_irrelevant = has_irrelevant & ~has_region
+    irrelevant[only_region] = ~region[only_region]
+    region[only_irrelevant] = ~irrelevant[only_irrelevant]
     return ImageSet(
-        images=images,
-        labels=np.array([order.index(each.label) for each in entries], np.int64),
+        images=images[:count],
+        labels=np.array([order.index(each.label) for each in kept], np.int64),
         classes=order,
-        ids=tuple(each.name for each in entries),
-        relevant=masks["region"] if given["region"].any() else None,
-        irrelevant=masks["irrelevant"] if given["irrelevant"].any() else None,
-        annotated=annotated,
-        groups=_group_indices(entries, kinds),
+        ids=tuple(each.name for each in kept),
+        relevant=region if has_region.any() else None,
+        irrelevant=irrelevant if has_irrelevant.any() else None,
+        annotated=has_region | has_irrelevant,
+        groups=_group_indices(kept, kinds),
         group_names=kinds,
-        subjects=tuple(each.subject for each in entries),
+        subjects=tuple(each.subject for each in kept),
     )
 
 
@@ -184,8 +236,11 @@ def load_splits(
     *,
     seed: int = 0,
     classes: Sequence[str] | None = None,
+    left: LeftOut | None = None,
 ) -> dict[str, ImageSet]:
     """Read rows by split; rows without one are divided 80/10/10 by subject and class.
+
+    Rows of the same subject, and exact duplicates, stay together in a division.
 
     Args:
         entries: The rows.
@@ -193,6 +248,7 @@ def load_splits(
         seed: Fixes the division of rows without a split.
         classes: Class labels in the order wanted, which does not change the division; None sorts
             those found.
+        left: Told of what cannot be used; without it, a warning says so.
 
     Returns:
         One set for each of "train", "val" and "test" that has rows; same classes and groups in
@@ -206,13 +262,13 @@ def load_splits(
         raise DatasetError(f"{unnamed[0].name}: the split is missing, other rows name theirs")
     classes = sorted({each.label for each in entries}) if classes is None else classes
     if unnamed:
-        whole = load(entries, preprocessing, classes)
+        whole = load(entries, preprocessing, classes, left=left)
         made = split(whole, {"train": 0.8, "val": 0.1, "test": 0.1}, seed=seed)
     else:
         named = {name: [each for each in entries if each.split == name] for name in SPLITS}
         groups = sorted({each.group for each in entries if each.group})
         made = {
-            name: load(rows, preprocessing, classes, groups)
+            name: load(rows, preprocessing, classes, groups, left=left)
             for name, rows in named.items()
             if rows
         }
@@ -232,79 +288,13 @@ def division_seed(recipe: Mapping[str, object]) -> int:
     return int(str(recipe.get("base_seed", own.get("seed", 0))))
 
 
-def _rows(manifest: Path) -> list[Mapping[str, str]]:
-    """Return a manifest's rows as text; a cell without a value is ""."""
-    if manifest.suffix == ".parquet":
-        return [
-            {key: "" if _missing(value) else str(value) for key, value in row}
-            for row in _parquet(manifest)
-        ]
-    with manifest.open(newline="", encoding="utf-8-sig") as file:
-        return list(csv.DictReader(file))
-
-
-def _parquet(manifest: Path) -> list[Iterable[tuple[str, object]]]:
-    """Return the rows of a Parquet file, each as pairs of column and value."""
+def _optional(folder: Path, relative: str, name: str, left: LeftOut) -> Path | None:
+    """Return the file of a mask; None where none is named, or none is there."""
     try:
-        from pyarrow import ArrowException, parquet  # noqa: PLC0415  # optional, wanted here only
-    except ImportError as error:
-        raise DatasetError(
-            f"{manifest}: Parquet needs the extra: pip install 'rightly[parquet]'"
-        ) from error
-    try:
-        return [row.items() for row in parquet.read_table(manifest).to_pylist()]
-    except (ArrowException, OSError) as error:
-        raise DatasetError(f"{manifest} cannot be read as Parquet: {error}") from error
-
-
-def _missing(value: object) -> bool:
-    """Whether a cell has no value: null, or the NaN that pandas writes for one."""
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def inside(folder: Path, relative: str, name: str) -> Path:
-    """Return a file of the folder; a path that leaves it is refused."""
-    path = (folder / relative).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        raise DatasetError(f"{name}: {relative} lies outside the data set")
-    if not path.is_file():
-        raise DatasetError(f"{name}: {relative} does not exist")
-    return path
-
-
-def _optional(folder: Path, relative: str, name: str) -> Path | None:
-    return inside(folder, relative, name) if relative else None
-
-
-def _image_folder(folder: Path) -> list[Entry]:
-    """Return the rows of `<class>/…` or `<split>/<class>/…`."""
-    tops = [folder / each for each in SPLITS if (folder / each).is_dir()]
-    entries = []
-    for top in tops or [folder]:
-        kinds = sorted(each for each in top.iterdir() if each.is_dir()) if top.is_dir() else []
-        for kind in kinds:
-            if kind.name in {"regions", "irrelevant"}:
-                continue
-            for path in sorted(kind.rglob("*")):
-                if path.suffix.lower() not in _SUFFIXES:
-                    continue
-                relative = path.relative_to(folder)
-                entries.append(
-                    Entry(
-                        name=str(relative),
-                        path=path,
-                        label=kind.name,
-                        region=_parallel(folder / "regions" / relative),
-                        irrelevant=_parallel(folder / "irrelevant" / relative),
-                        split=top.name if tops else "",
-                    )
-                )
-    return entries
-
-
-def _parallel(path: Path) -> Path | None:
-    """Return the mask at a path, with its own suffix or .png."""
-    return next((each for each in (path, path.with_suffix(".png")) if each.is_file()), None)
+        return inside(folder, relative, name) if relative else None
+    except DatasetError as error:
+        left.note("mask", name, str(error).removeprefix(f"{name}: "))
+        return None
 
 
 def _image(entry: Entry, limits: Limits = Limits()) -> NDArray[np.uint8]:  # noqa: B008 - frozen
@@ -347,10 +337,21 @@ def _read(entry: Entry, path: Path, decode: Callable[[bytes], Array]) -> Array:
         raise DatasetError(f"{entry.name}: {path.name} cannot be read: {error}") from error
 
 
+def _usable_mask(
+    entry: Entry, kind: str, size: tuple[int, int], left: LeftOut
+) -> NDArray[np.bool_] | None:
+    """Return a row's mask at its image's size; None where there is none that can be used."""
+    try:
+        return _mask(entry, kind, size)
+    except DatasetError as error:
+        left.note("mask", entry.name, str(error).removeprefix(f"{entry.name}: "))
+        return None
+
+
 def _tells(kind: str, mask: NDArray[np.bool_], fitted: NDArray[np.bool_]) -> bool:
     """Whether a mask says something at the classifier's size; "nothing is irrelevant" does."""
     if kind == "region":
-        return bool(fitted.any())
+        return bool(fitted.any()) and not mask.all()
     return bool((fitted.any() or not mask.any()) and not fitted.all())
 
 

@@ -261,16 +261,36 @@ def _marks(rows: ImageSet) -> Iterator[tuple[str, str, str]]:
         subject = "" if rows.subjects is None else rows.subjects[row]
         if subject:
             yield identifier, f"subject:{subject}", f"subject {subject}"
-        content = blake2b(rows.images[row].tobytes(), digest_size=16).hexdigest()
-        yield identifier, content, "same image"
+        yield identifier, _content(rows, row), "same image"
+
+
+def _content(rows: ImageSet, row: int) -> str:
+    """Return what tells a row's pixels apart from others."""
+    return blake2b(rows.images[row].tobytes(), digest_size=16).hexdigest()
 
 
 def _subjects(whole: ImageSet, draw: np.random.Generator) -> list[list[int]]:
-    """Return the rows of each subject, the subjects in random order, large ones first."""
-    members: dict[str, list[int]] = {}
+    """Return the rows of each subject, the subjects in random order, large ones first.
+
+    Exact duplicates count as one subject, and join the subjects that they show.
+    """
+    first: dict[str, int] = {}
+    together = list(range(len(whole)))
+
+    def root(row: int) -> int:
+        while together[row] != row:
+            row = together[row]
+        return row
+
     for row in range(len(whole)):
         subject = "" if whole.subjects is None else whole.subjects[row]
-        members.setdefault(subject or f"\0{row}", []).append(row)
+        content = _content(whole, row) if whole.images.dtype == np.uint8 else ""
+        for mark in filter(None, (subject and f"subject:{subject}", content)):
+            one, other = root(first.setdefault(mark, row)), root(row)
+            together[max(one, other)] = min(one, other)
+    members: dict[int, list[int]] = {}
+    for row in range(len(whole)):
+        members.setdefault(root(row), []).append(row)
     shuffled = [list(each) for each in members.values()]
     order = draw.permutation(len(shuffled))
     return sorted((shuffled[each] for each in order), key=len, reverse=True)

@@ -1,38 +1,54 @@
-"""Rows from COCO annotations and from Croissant descriptions."""
+"""Rows from folders, manifests, COCO annotations and Croissant descriptions."""
 
-import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw
-
 from models.errors import DatasetError
-from models.pictures.decoding import Limits, stored_orientation, turned
-from models.training.datasets import COLUMNS, SPLITS, Entry, inside, read_folder
+from models.training import coco, manifests
+from models.training.datasets import COLUMNS, MANIFESTS, entries_of, read_folder, read_manifest
+from models.training.entries import Entry, inside, split_of
+from models.training.left_out import LeftOut
 
-_TRIANGLE = 6  # numbers: three corners
 
-
-def read_data(data: Path) -> list[Entry]:
+def read_data(data: Path, *, left: LeftOut | None = None) -> list[Entry]:
     """Return the rows of a data set: a folder, a COCO file, or a Croissant description.
 
-    COCO's images lie beside the file or in `images/` beside it. Of a Croissant description the
-    fields count that are named as our columns: path, label, region and so on.
+    COCO's images lie beside the file, in `images/` beside it or beside its folder, or in a folder
+    that is called like the split in the file's name. A folder may hold the COCO file of an export
+    instead of a manifest, or one per split. Of a Croissant description the fields count that are
+    named as our columns: path, label, region and so on.
+
+    Args:
+        data: The folder or file.
+        left: Told of what cannot be used; without it, a warning says so.
 
     Raises:
-        DatasetError: If it is none of these.
+        DatasetError: If it is none of these, or most of it cannot be used.
     """
+    told = LeftOut() if left is None else left
+    entries = _read(data, told)
+    if left is None:
+        told.say()
+    return entries
+
+
+def _read(data: Path, left: LeftOut) -> list[Entry]:
     if not data.is_file():
-        return read_folder(data)
+        files = _coco_files(data)
+        if files and not any((data / each).is_file() for each in MANIFESTS):
+            return [
+                entry
+                for file, split in files.items()
+                for entry in read_coco(file, split=split, left=left)
+            ]
+        return read_folder(data, left=left)
+    if data.name in MANIFESTS or data.suffix.lower() in {".csv", ".tsv", ".parquet"}:
+        return read_manifest(data, left=left)
     content = _json(data)
     if "annotations" in content:
-        beside = data.parent / "images"
-        return read_coco(data, beside if beside.is_dir() else data.parent)
+        return read_coco(data, left=left)
     if "recordSet" not in content:
         raise DatasetError(f"{data} is neither a COCO file nor a Croissant description")
     named = {
@@ -41,84 +57,94 @@ def read_data(data: Path) -> list[Entry]:
         for field in record_set.get("field", [])
     }
     columns = {each: each for each in COLUMNS if each in named}
-    return read_croissant(data, columns)
+    return read_croissant(data, columns, left=left)
 
 
-def read_coco(annotations: Path, images: Path, *, split: str = "") -> list[Entry]:
+def _coco_files(folder: Path) -> dict[Path, str]:
+    """Return the COCO files of an export, and the split that each is of.
+
+    Roboflow writes `<split>/_annotations.coco.json`, CVAT and COCO itself
+    `annotations/instances_<name>.json`, Label Studio `result.json`.
+    """
+    found = {}
+    for path in sorted(folder.glob("*/_annotations.coco.json")):
+        found[path] = split_of(path.parent.name)
+    for path in sorted(folder.glob("annotations/instances_*.json")):
+        found[path] = split_of(path.stem.removeprefix("instances_").rstrip("0123456789"))
+    for name in ("_annotations.coco.json", "result.json", "instances.json"):
+        if (folder / name).is_file():
+            found[folder / name] = ""
+    return found
+
+
+def read_coco(
+    annotations: Path,
+    images: Path | None = None,
+    *,
+    split: str = "",
+    left: LeftOut | None = None,
+) -> list[Entry]:
     """Return one row per image of a COCO instances file.
 
     The label is the category with the largest annotated area; the region is the union of that
-    category's polygons (or boxes, where an annotation has no polygon).
+    category's polygons and run lengths (or boxes, where an annotation has neither).
 
     Args:
         annotations: The JSON file.
-        images: Folder that the file names are relative to.
+        images: Folder that the file names are relative to; None for where they usually lie.
         split: Given to every row.
+        left: Told of what cannot be used; without it, a warning says so.
 
     Raises:
-        DatasetError: If the file is no COCO file, an image is missing, or a mask is run-length
-            encoded as a string (uncompressed counts are read).
+        DatasetError: If the file is no COCO file, or most of its images cannot be used.
     """
+    told = LeftOut() if left is None else left
     content = _json(annotations)
     if not {"images", "annotations", "categories"} <= content.keys():
         raise DatasetError(f"{annotations} lacks images, annotations or categories")
+    folders = _image_folders(annotations) if images is None else [images]
+    since = len(told.items)
     try:
-        entries = list(_coco_rows(content, annotations.name, images, split))
-    except KeyError as error:
-        raise DatasetError(f"{annotations}: an entry has no {error.args[0]!r}") from error
-    except (TypeError, ValueError, IndexError) as error:
+        entries = list(coco.rows_of(content, annotations, folders, split, told))
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise DatasetError(f"{annotations}: an entry cannot be read: {error}") from error
+    given = len(entries) + sum(each.kind == "row" for each in told.items[since:])
+    told.refuse_most("row", since=since, given=given, rows=given)
     if not entries:
-        raise DatasetError(f"{annotations} annotates no image")
+        raise DatasetError(
+            f"{annotations} annotates no image: {told.summary() or 'none is there'}"
+        )
+    if left is None:
+        told.say()
     return entries
 
 
-def _coco_rows(
-    content: Mapping[str, Any], where: str, images: Path, split: str
-) -> Iterator[Entry]:
-    """Yield one row per annotated image; crowds tell nothing of a single object."""
-    names = {each["id"]: str(each["name"]) for each in content["categories"]}
-    marks: dict[Any, list[Mapping[str, Any]]] = {}
-    for mark in content["annotations"]:
-        if mark["category_id"] not in names:
-            raise DatasetError(
-                f"{where}: annotation {mark.get('id', '?')} is of category "
-                f"{mark['category_id']}, which is not listed"
-            )
-        if not mark.get("iscrowd"):
-            marks.setdefault(mark["image_id"], []).append(mark)
-    for image in content["images"]:
-        own = marks.pop(image["id"], [])
-        if not own:
-            continue
-        areas: dict[Any, float] = {}
-        for mark in own:
-            areas[mark["category_id"]] = areas.get(mark["category_id"], 0) + _area(mark)
-        category = max(areas, key=lambda each: areas[each])
-        name = f"{where}: image {image['id']} ({image['file_name']})"
-        path = inside(images, str(image["file_name"]), name)
-        chosen = [mark for mark in own if mark["category_id"] == category]
-        drawn = (int(image["height"]), int(image["width"]))
-        region = partial(_region, chosen, drawn, path=path, name=name)
-        yield Entry(name, path, names[category], region=region, split=split)
-    if marks:
-        raise DatasetError(f"{where}: image {next(iter(marks))} is annotated, but not listed")
+def _image_folders(annotations: Path) -> list[Path]:
+    """Return where the images of a COCO file may lie, first choice first."""
+    beside, above = annotations.parent, annotations.parent.parent
+    name = annotations.stem.removeprefix("instances_")
+    candidates = [
+        beside / "images" / name,
+        beside / "images",
+        beside / name,
+        beside,
+        above / "images" / name,
+        above / "images",
+        above / name,
+    ]
+    return [each for each in candidates if each.is_dir()]
 
 
-def _area(mark: Mapping[str, Any]) -> float:
-    """Return an annotation's area; that of its box where none is given."""
-    if "area" in mark:
-        return float(mark["area"])
-    return float(mark["bbox"][2]) * float(mark["bbox"][3])
-
-
-def read_croissant(description: Path, columns: Mapping[str, str]) -> list[Entry]:
+def read_croissant(
+    description: Path, columns: Mapping[str, str], *, left: LeftOut | None = None
+) -> list[Entry]:
     """Return the rows of a Croissant JSON-LD description whose files lie beside it.
 
     Args:
         description: The JSON-LD file; the record set's CSV file is found through it.
         columns: Our column name → Croissant field name, at least for "path" and "label"; also
             "region", "irrelevant", "split", "subject", "group", "source".
+        left: Told of what cannot be used; without it, a warning says so.
 
     Raises:
         DatasetError: If a field or file is missing.
@@ -147,7 +173,12 @@ def read_croissant(description: Path, columns: Mapping[str, str]) -> list[Entry]
             raise DatasetError(
                 f"{description}: field {theirs!r} (for {ours}) is no column of a CSV file"
             )
-    return _croissant_rows(description, {ours: fields[field] for ours, field in columns.items()})
+    told = LeftOut() if left is None else left
+    places = {ours: fields[field] for ours, field in columns.items()}
+    entries = _croissant_rows(description, places, told)
+    if left is None:
+        told.say()
+    return entries
 
 
 def _identity(node: Any) -> object:  # noqa: ANN401  # whatever JSON-LD holds
@@ -155,117 +186,23 @@ def _identity(node: Any) -> object:  # noqa: ANN401  # whatever JSON-LD holds
     return node.get("@id") if isinstance(node, Mapping) else node
 
 
-def _croissant_rows(description: Path, columns: Mapping[str, tuple[str, str]]) -> list[Entry]:
+def _croissant_rows(
+    description: Path, columns: Mapping[str, tuple[str, str]], left: LeftOut
+) -> list[Entry]:
     """Read the CSV file that the columns stand in."""
     tables = {table for table, _ in columns.values()}
     if len(tables) != 1:
         raise DatasetError(f"{description}: the fields stand in {len(tables)} files, not in one")
-    folder, table = description.parent, tables.pop()
+    table = tables.pop()
     if "://" in table:
         raise DatasetError(f"{description}: {table} is elsewhere; download it beside the file")
-    entries = []
-    with inside(folder, table, description.name).open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        absent = {column for _, column in columns.values()} - set(reader.fieldnames or ())
-        if absent:
-            raise DatasetError(f"{description}: {table} has no column {min(absent)!r}")
-        for number, row in enumerate(reader, start=2):
-            value = {ours: row.get(column) or "" for ours, (_, column) in columns.items()}
-            name = f"{table}:{number} ({value.get('path') or 'no path'})"
-            for column in ("path", "label"):
-                if not value.get(column):
-                    raise DatasetError(f"{name}: {columns[column][1]!r} is empty")
-            if value.get("split") and value["split"] not in SPLITS:
-                raise DatasetError(
-                    f"{name}: split {value['split']!r} is none of {', '.join(SPLITS)}"
-                )
-            paths = {
-                kind: inside(folder, value[kind], name)
-                for kind in ("path", "region", "irrelevant")
-                if value.get(kind)
-            }
-            entries.append(
-                Entry(
-                    name=name,
-                    path=paths["path"],
-                    label=value["label"],
-                    region=paths.get("region"),
-                    irrelevant=paths.get("irrelevant"),
-                    split=value.get("split", ""),
-                    subject=value.get("subject", ""),
-                    group=value.get("group", ""),
-                    source=value.get("source", ""),
-                )
-            )
-    if not entries:
-        raise DatasetError(f"{description}: {table} has no rows")
-    return entries
-
-
-def _region(
-    marks: Sequence[Mapping[str, Any]],
-    drawn: tuple[int, int],
-    height: int,
-    width: int,
-    *,
-    path: Path,
-    name: str,
-) -> NDArray[np.bool_]:
-    """Return the union of annotations on the upright view of their image.
-
-    Most tools draw on the upright view. One that ignores EXIF draws on the stored rows, and its
-    file says so: it has the sides the other way round.
-    """
-    union = _union(marks, drawn, name)
-    if drawn[0] != drawn[1] and abs(drawn[0] * width - drawn[1] * height) > abs(
-        drawn[0] * height - drawn[1] * width
-    ):
-        union = turned(union, stored_orientation(path.read_bytes(), Limits()))
-    grey = Image.fromarray(union.astype(np.uint8))
-    return np.asarray(grey.resize((width, height), Image.Resampling.NEAREST)) > 0
-
-
-def _union(
-    marks: Sequence[Mapping[str, Any]], drawn: tuple[int, int], name: str
-) -> NDArray[np.bool_]:
-    """Draw the union of annotations at the size `drawn` that they were made at."""
-    plate = Image.new("1", (drawn[1], drawn[0]))
-    pen = ImageDraw.Draw(plate)
-    union = np.zeros(drawn, bool)
-    for mark in marks:
-        shape = mark.get("segmentation")
-        if isinstance(shape, list) and shape:
-            for polygon in shape:
-                corners = [float(each) for each in polygon]
-                if len(corners) < _TRIANGLE or len(corners) % 2:
-                    raise DatasetError(f"{name}: {len(corners)} numbers are no polygon")
-                pen.polygon(corners, fill=1)
-        elif isinstance(shape, dict):
-            union |= _runs(shape, drawn, name)
-        else:
-            left, top, wide, high = (float(each) for each in mark["bbox"])
-            pen.rectangle((left, top, left + wide - 1, top + high - 1), fill=1)
-    union |= np.asarray(plate)
-    return union
-
-
-def _runs(shape: Mapping[str, Any], drawn: tuple[int, int], name: str) -> NDArray[np.bool_]:
-    """Decode COCO's uncompressed run lengths: columns first, zeros first."""
-    counts = shape.get("counts")
-    if not isinstance(counts, list):
-        raise DatasetError(f"{name}: compressed run lengths are not read; store them as a list")
-    values = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
-    height, width = shape["size"]
-    if (height, width) != drawn:
-        raise DatasetError(
-            f"{name}: the run lengths are of {height} × {width} pixels, the image is {drawn[0]} "
-            f"× {drawn[1]}"
-        )
-    if values.size != height * width:
-        raise DatasetError(
-            f"{name}: the run lengths cover {values.size} pixels of {height * width}"
-        )
-    return values.reshape(width, height).T
+    fields = {ours: column for ours, (_, column) in columns.items()}
+    path = inside(description.parent, table, description.name)
+    given = {each for row in manifests.rows_of(path)[:1] for each in row}
+    absent = [each for each in fields.values() if given and each.strip().casefold() not in given]
+    if absent:
+        raise DatasetError(f"{description}: {table} has no column {min(absent)!r}")
+    return entries_of(path, description.parent, fields, left)
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from audit.evaluation.scoring import evaluate
 from models.errors import DatasetError
 from models.runtime import LARGEST_BATCH, Session
 from models.training import datasets, imports
+from models.training.entries import SPLITS, Entry
 from models.training.image_sets import ImageSet
 
 EXPLAINER = "gradcam/1"
@@ -78,13 +79,13 @@ def read_set(
 def _divided(
     session: Session,
     folder: Path,
-    entries: Sequence[datasets.Entry],
+    entries: Sequence[Entry],
     split: str,
     seeds: Sequence[int],
 ) -> LabelledSet:
     """Return the part of a set without splits that training would call so."""
-    if split not in datasets.SPLITS:
-        raise DatasetError(f"{folder} names no splits: take {', '.join(datasets.SPLITS)}, or all")
+    if split not in SPLITS:
+        raise DatasetError(f"{folder} names no splits: take {', '.join(SPLITS)}, or all")
     if len(seeds) > 1:
         words = " and ".join(map(str, seeds))
         raise DatasetError(

@@ -13,6 +13,8 @@ from PIL import Image
 
 from models.errors import DatasetError
 from models.training import datasets, imports
+from models.training.entries import SPLITS, Entry
+from models.training.left_out import LeftOut
 from models.types import Preprocessing
 
 SIZE = Preprocessing(16, 16, (0.5,) * 3, (0.5,) * 3)
@@ -154,7 +156,12 @@ def test_a_mask_that_leaves_nothing_to_look_at_names_its_row(
     entries[1] = replace(entries[1], **({"region": None} | {column: folder / "masks/1.png"}))
 
     with pytest.raises(DatasetError, match=words):
-        datasets.load(entries, SIZE)
+        datasets.load(entries, SIZE, left=LeftOut(strict=True))
+    left = LeftOut()
+    rows = datasets.load(entries, SIZE, left=left)
+
+    assert not rows.known[1]
+    assert [("mask", entries[1].name)] == [(each.kind, each.name) for each in left.items]
 
 
 def test_a_region_too_small_for_the_input_tells_nothing(
@@ -198,8 +205,8 @@ def test_the_seed_that_divided_a_set_outlives_a_retraining_with_another() -> Non
 
 def test_rows_without_a_split_are_divided_by_subject(folder: Path) -> None:
     entries = datasets.read_folder(folder)
-    same = [datasets.Entry(e.name, e.path, e.label, subject="one") for e in entries[:6]]
-    rest = [datasets.Entry(e.name, e.path, e.label, subject=e.name) for e in entries[6:]]
+    same = [Entry(e.name, e.path, e.label, subject="one") for e in entries[:6]]
+    rest = [Entry(e.name, e.path, e.label, subject=e.name) for e in entries[6:]]
     splits = datasets.load_splits(same + rest, SIZE)
     homes = {name for name, rows in splits.items() if "one" in rows.subjects}
 
@@ -221,7 +228,7 @@ def test_an_image_folder_with_parallel_regions(tmp_path: Path) -> None:
 
 def test_a_subject_in_two_splits_is_refused(folder: Path) -> None:
     entries = datasets.read_folder(folder)
-    twice = [datasets.Entry(e.name, e.path, e.label, split=e.split, subject="p7") for e in entries]
+    twice = [Entry(e.name, e.path, e.label, split=e.split, subject="p7") for e in entries]
 
     with pytest.raises(DatasetError, match=r"manifest\.csv:8 .* share the subject p7"):
         datasets.load_splits(twice, SIZE)
@@ -245,18 +252,170 @@ def test_a_bad_row_is_named(folder: Path, change: dict[str, str], message: str) 
     manifest(folder, rows)
 
     with pytest.raises(DatasetError, match=message):
-        datasets.read_folder(folder)
+        datasets.read_folder(folder, left=LeftOut(strict=True))
+    left = LeftOut()
+    kept = datasets.read_folder(folder, left=left)
+
+    assert len(rows) - ("region" not in change) == len(kept)
+    assert [rows[1]["path"] in each.name for each in left.items] == [True]
 
 
 def test_a_truncated_image_and_a_mask_of_another_ratio_are_named(folder: Path) -> None:
+    strict = LeftOut(strict=True)
     mask(folder / "masks/1.png", (20, 40))
     entries = datasets.read_folder(folder)
     with pytest.raises(DatasetError, match=r"manifest.csv:3 .*another ratio"):
-        datasets.load(entries, SIZE)
+        datasets.load(entries, SIZE, left=strict)
     content = (folder / "images/0.png").read_bytes()
     (folder / "images/0.png").write_bytes(content[: len(content) // 2])
     with pytest.raises(DatasetError, match=r"manifest.csv:2 .*cannot be read"):
+        datasets.load(entries, SIZE, left=strict)
+
+
+def test_what_is_left_out_is_counted_named_and_listed(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mask(folder / "masks/1.png", (20, 40))
+    (folder / "images/0.png").write_bytes(b"")
+    entries, left = datasets.read_folder(folder), LeftOut()
+    splits = datasets.load_splits(entries, SIZE, left=left)
+    left.write(tmp_path / "out" / "left-out.csv")
+    left.say()
+    with (tmp_path / "out" / "left-out.csv").open() as file:
+        listed = list(csv.DictReader(file))
+
+    assert sum(map(len, splits.values())) == 11
+    assert ["row", "mask"] == [each["kind"] for each in listed]
+    assert "manifest.csv:2 (images/0.png)" in listed[0]["name"]
+    assert "left out: 1 rows (first manifest.csv:2" in caplog.text
+    LeftOut().write(tmp_path / "out" / "left-out.csv")
+    assert not (tmp_path / "out" / "left-out.csv").exists()
+
+
+def test_a_set_of_which_most_cannot_be_used_is_refused(folder: Path) -> None:
+    """Then it is not the odd row: something is wrong with the whole."""
+    entries = datasets.read_folder(folder)
+    for each in entries[:7]:
+        each.path.write_bytes(b"no picture")
+
+    with pytest.raises(DatasetError, match=r"manifest.csv:2 .*cannot be read.* \(and 6 more\)"):
         datasets.load(entries, SIZE)
+
+
+@pytest.mark.parametrize(
+    ("separator", "header", "encoding"),
+    [
+        (",", "path,label,split", "utf-8-sig"),
+        (";", "Path;Label;Split", "utf-8"),
+        ("\t", " PATH\tlabel \tsplit", "utf-8"),
+        ("|", "path|label|split", "utf-16"),
+    ],
+)
+def test_tables_as_people_save_them(
+    tmp_path: Path, separator: str, header: str, encoding: str
+) -> None:
+    lines = [header]
+    for number, split in enumerate(("Train", "validation", "TEST", "train")):
+        picture(tmp_path / "bilder" / f"ä{number}.png", number)
+        lines.append(separator.join((f"bilder\\ä{number}.png", "Käfer ", split)))
+    (tmp_path / "manifest.csv").write_text("\r\n".join(lines) + "\r\n", encoding, newline="")
+    entries = datasets.read_folder(tmp_path)
+
+    assert ["train", "val", "test", "train"] == [each.split for each in entries]
+    assert {"Käfer"} == {each.label for each in entries}
+
+
+def test_another_encoding_and_other_columns_are_named(tmp_path: Path) -> None:
+    table = tmp_path / "manifest.csv"
+    table.write_text("path,label\na.png,cat\nb.png,Käfer\n", "latin-1")
+    with pytest.raises(DatasetError, match=r"manifest.csv:3 is not UTF-8: byte 0xe4 .*'ä'.*Latin"):
+        datasets.read_folder(tmp_path)
+    table.write_text("file;class\na.png;cat\n")
+    with pytest.raises(DatasetError, match="no column 'path'; it has 'file', 'class'"):
+        datasets.read_folder(tmp_path)
+
+
+def image_folder(root: Path, *files: str) -> tuple[list[Entry], LeftOut]:
+    for number, each in enumerate(files):
+        path = root / each
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.name.startswith("._") or path.suffix == ".txt":
+            path.write_bytes(b"\0\5\x16\7Mac OS X")
+        else:
+            picture(path, number)
+    left = LeftOut()
+    return datasets.read_folder(root, left=left), left
+
+
+TWO = ("a/0.png", "a/1.png", "b/0.png", "b/1.png")
+
+
+def test_what_lies_about_in_folders_is_no_class(tmp_path: Path) -> None:
+    about = (".ipynb_checkpoints/0.png", "a/.ipynb_checkpoints/1.png", "b/._0.png")
+    entries, left = image_folder(tmp_path, *TWO, *about, "__MACOSX/0.png", "a/notes.txt")
+
+    assert ["a", "a", "b", "b"] == [each.label for each in entries]
+    assert (3, 2) == (left.count("folder"), left.count("file"))
+
+
+@pytest.mark.parametrize(
+    ("names", "splits"),
+    [
+        (("train", "valid", "test"), ["test", "train", "val"]),
+        (("Train", "Val", "Test"), ["test", "train", "val"]),
+        (("training", "validation"), ["train", "val"]),
+    ],
+)
+def test_splits_are_known_by_their_usual_names(tmp_path: Path, names, splits) -> None:
+    entries, _ = image_folder(tmp_path, *(f"{name}/{each}" for name in names for each in TWO))
+
+    assert splits == sorted({each.split for each in entries})
+    assert {"a", "b"} == {each.label for each in entries}
+    assert len(entries) == 4 * len(names)
+
+
+def test_a_folder_that_is_called_like_a_split_may_be_a_class(tmp_path: Path) -> None:
+    entries, _ = image_folder(tmp_path, "train/0.png", "bus/0.png", "test/0.png")
+
+    assert {"train", "bus", "test"} == {each.label for each in entries}
+
+
+def test_a_folder_beside_splits_is_told(tmp_path: Path) -> None:
+    files = [f"{name}/{each}" for name in ("train", "val", "more") for each in TWO]
+    entries, left = image_folder(tmp_path, *files)
+
+    assert len(entries) == 8
+    assert [("folder", "more")] == [(each.kind, each.name) for each in left.items]
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    for number in range(2):
+        picture(tmp_path / "store" / f"{number}.png", number)
+    root = tmp_path / "set"
+    (root / "a").mkdir(parents=True)
+    (root / "a" / "0.png").symlink_to(tmp_path / "store" / "0.png")
+    (root / "a" / "again").symlink_to(root / "a")
+    (root / "b").symlink_to(tmp_path / "store")
+    (root / "manifest.csv").write_text("path,label\na/0.png,a\n")
+
+    assert datasets.read_folder(root)[0].path == root / "a" / "0.png"
+    (root / "manifest.csv").unlink()
+    assert ["a", "b", "b"] == [each.label for each in datasets.read_folder(root)]
+
+
+def test_exact_duplicates_stay_together_in_a_division(tmp_path: Path) -> None:
+    """Each picture three times, under other names: no split may know another's."""
+    for number in range(60):
+        picture(tmp_path / "ab"[number % 2] / f"{number}.png", number // 6)
+    splits = datasets.load_splits(datasets.read_folder(tmp_path), SIZE)
+    seen = {
+        name: {each.tobytes() for each in rows.images}
+        for name, rows in splits.items()
+        if len(rows)
+    }
+
+    assert sum(map(len, splits.values())) == 60
+    assert sum(map(len, seen.values())) == len(set().union(*seen.values()))
 
 
 def test_a_folder_that_is_no_data_set_is_refused(tmp_path: Path) -> None:
@@ -353,10 +512,10 @@ def test_coco_without_areas_and_with_crowds(tmp_path: Path) -> None:
     ("changes", "words"),
     [
         ({"annotations": []}, "annotates no image"),
-        ({"annotations": [SQUARE | {"category_id": 7}]}, "annotation 9 is of category 7"),
+        ({"annotations": [SQUARE | {"category_id": 7}]}, "annotation 9: is of category 7"),
         ({"annotations": [SQUARE, SQUARE | {"image_id": 3}]}, "image 3 is annotated, but not"),
         ({"annotations": [{"image_id": 1}]}, "an entry has no 'category_id'"),
-        ({"annotations": [SQUARE | {"bbox": [1, 2]}]}, "an entry cannot be read|list index"),
+        ({"annotations": [SQUARE | {"bbox": [1, 2]}]}, "neither a shape nor a box"),
         ({"images": [{"id": 1, "file_name": "../x.png"}]}, "lies outside the data set"),
         ({"images": [{"id": 1, "file_name": "2.png"}]}, "2.png does not exist"),
         ({"images": 3}, "an entry cannot be read"),
@@ -366,14 +525,18 @@ def test_a_coco_file_that_cannot_be_used_says_why(
     tmp_path: Path, changes: dict, words: str
 ) -> None:
     with pytest.raises(DatasetError, match=words):
-        imports.read_coco(coco(tmp_path, **changes), tmp_path / "images")
+        imports.read_coco(
+            coco(tmp_path, **changes), tmp_path / "images", left=LeftOut(strict=True)
+        )
 
 
 @pytest.mark.parametrize(
     ("shape", "words"),
     [
-        ([[1, 2, 3, 4]], "4 numbers are no polygon"),
-        ({"size": [20, 20], "counts": "Q^g"}, "compressed run lengths"),
+        ([[1, 2, 3, 4]], "a polygon of 4 numbers"),
+        ([["a"] * 6], "not made of numbers"),
+        ({"size": [20, 20], "counts": "Q^g"}, "run lengths"),
+        ({"size": [90_000, 90_000], "counts": "1"}, "90000 × 90000"),
         ({"size": [10, 40], "counts": [400]}, "10 × 40 pixels, the image is 20 × 20"),
         ({"size": [20, 20], "counts": [399]}, "cover 399 pixels of 400"),
     ],
@@ -381,11 +544,81 @@ def test_a_coco_file_that_cannot_be_used_says_why(
 def test_a_coco_shape_that_is_none_names_its_image(
     tmp_path: Path, shape: object, words: str
 ) -> None:
-    entries = imports.read_coco(
-        coco(tmp_path, annotations=[SQUARE | {"segmentation": shape}]), tmp_path / "images"
-    )
+    path = coco(tmp_path, annotations=[SQUARE | {"segmentation": shape}])
     with pytest.raises(DatasetError, match=rf"image 1 \(1.png\).*{words}"):
-        datasets.load(entries, Preprocessing(20, 20, (0.5,) * 3, (0.5,) * 3))
+        imports.read_coco(path, tmp_path / "images", left=LeftOut(strict=True))
+    rows = datasets.load(imports.read_coco(path), Preprocessing(20, 20, (0.5,) * 3, (0.5,) * 3))
+
+    assert rows.relevant[0, 3:8, 2:6].all()  # its box
+    assert rows.relevant.sum() == 20
+
+
+def compressed(lengths: list[int]) -> str:
+    """Run lengths as pycocotools writes them: differences in groups of five bits, signed."""
+    text = ""
+    for place, length in enumerate(lengths):
+        value, more = length - (lengths[place - 2] if place > 2 else 0), True
+        while more:
+            bits, value = value & 0x1F, value >> 5
+            more = value != -1 if bits & 0x10 else value != 0
+            text += chr(48 + bits + (0x20 if more else 0))
+    return text
+
+
+@pytest.mark.parametrize("form", ["list", "compressed"])
+def test_run_lengths_are_read_in_both_forms(tmp_path: Path, form: str) -> None:
+    marked = np.zeros((20, 20), bool)
+    marked[3:8, 2:6] = marked[10:12, 15] = True
+    flat = np.concatenate([[False], marked.T.ravel(), [True]])
+    edges = np.flatnonzero(np.diff(flat.astype(int)))
+    lengths = np.diff(np.concatenate([[0], edges, [400]])).tolist()
+    counts = lengths if form == "list" else compressed(lengths)
+    shape = {"size": [20, 20], "counts": counts}
+    path = coco(tmp_path, annotations=[SQUARE | {"segmentation": shape}])
+    rows = datasets.load(imports.read_coco(path), Preprocessing(20, 20, (0.5,) * 3, (0.5,) * 3))
+
+    assert (rows.relevant[0] == marked).all()
+
+
+@pytest.mark.parametrize(
+    "name", ["images\\1.png", "images/1.png", "C:\\data\\images\\1.png", "/upload/1.png"]
+)
+def test_names_of_other_systems_are_found(tmp_path: Path, name: str) -> None:
+    path = coco(tmp_path, images=[{"id": 1, "file_name": name}])
+
+    assert tmp_path / "images" / "1.png" == imports.read_coco(path)[0].path
+
+
+def test_one_odd_annotation_never_stops_an_import(tmp_path: Path) -> None:
+    odd = [{"id": 1}, SQUARE | {"category_id": 99}, SQUARE | {"image_id": 77}, "text", None]
+    left = LeftOut()
+    entries = imports.read_coco(coco(tmp_path, annotations=[SQUARE, *odd]), left=left)
+
+    assert len(entries) == 1
+    assert left.count("annotation") == 5
+
+
+@pytest.mark.parametrize(
+    ("layout", "split"),
+    [
+        ("{s}/_annotations.coco.json {s}/1.png", "val"),
+        ("annotations/instances_{s}.json images/{s}/1.png", "val"),
+        ("annotations/instances_{s}2017.json {s}2017/1.png", "val"),
+        ("annotations/instances_default.json images/1.png", ""),
+        ("result.json images/1.png", ""),
+    ],
+)
+def test_exports_are_known_by_their_layout(tmp_path: Path, layout: str, split: str) -> None:
+    """Roboflow, CVAT, COCO itself, CVAT without a subset, Label Studio."""
+    made = coco(tmp_path / "made").read_text()
+    file, image = layout.format(s="valid" if "{s}/_" in layout else "val").split()
+    root = tmp_path / "set"
+    picture(root / image, 1)
+    (root / file).parent.mkdir(parents=True, exist_ok=True)
+    (root / file).write_text(made)
+    [entry] = imports.read_data(root)
+
+    assert (split, root / image) == (entry.split, entry.path)
 
 
 def croissant(folder: Path, table: str = "file,kind,part\n1.png,cat,val\n") -> dict:
@@ -428,11 +661,11 @@ def test_croissant_fields_may_be_called_by_their_identity(tmp_path: Path) -> Non
     ("table", "columns", "words"),
     [
         ("file,kind,part\n", COLUMNS, "rows.csv has no rows"),
-        ("file,kind,part\n,cat,\n", COLUMNS, r"rows.csv:2 \(no path\): 'file' is empty"),
+        ("file,kind,part\n,cat,\n", COLUMNS, r"rows.csv:2 \(no path\): .*'file' is empty"),
         ("file,kind,part\n1.png,,\n", COLUMNS, "'kind' is empty"),
         ("file,kind,part\n../1.png,cat,\n", COLUMNS, "lies outside the data set"),
         ("file,kind,part\n2.png,cat,\n", COLUMNS, "2.png does not exist"),
-        ("file,kind,part\n1.png,cat,dev\n", COLUMNS | {"split": "rows/part"}, "'dev' is none of"),
+        ("file,kind,part\n1.png,cat,odd\n", COLUMNS | {"split": "rows/part"}, "'odd' is none of"),
         ("file,kind\n1.png,cat\n", COLUMNS | {"group": "rows/gone"}, "has no column 'gone'"),
         ("file,kind\n1.png,cat\n", {"path": "rows/file"}, "no field is named for label"),
     ],
@@ -475,7 +708,7 @@ def test_the_real_sets_are_read_without_leakage(name: str) -> None:
     if not root.is_dir():
         pytest.skip(f"{root} does not exist: set RIGHTLY_DATA to the folder of real images")
     entries = datasets.read_folder(root)
-    few = [e for split in datasets.SPLITS for e in [x for x in entries if x.split == split][:15]]
+    few = [e for split in SPLITS for e in [x for x in entries if x.split == split][:15]]
     splits = datasets.load_splits(few, Preprocessing(64, 64, (0.5,) * 3, (0.5,) * 3))
 
     assert all(rows.known.all() for rows in splits.values())
