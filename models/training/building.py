@@ -13,16 +13,17 @@ from models.architectures import Classifier
 from models.errors import TrainingError
 from models.training import datasets, imports
 from models.training.image_sets import ImageSet
+from models.training.left_out import LeftOut
 from models.training.recipes import IMAGENET, Recipe
 from models.types import ClassifierSpec
 
 
-def read_splits(recipe: Recipe) -> dict[str, ImageSet]:
-    """Read the recipe's data, prepared for its architecture."""
-    entries = imports.read_data(Path(recipe.data))
+def read_splits(recipe: Recipe, *, left: LeftOut | None = None) -> dict[str, ImageSet]:
+    """Read the recipe's data, prepared for its architecture; `left` as for `read_data`."""
+    entries = imports.read_data(Path(recipe.data), left=left)
     classes = sorted({each.label for each in entries})
     preprocessing = spec_of(recipe, classes).preprocessing
-    return datasets.load_splits(entries, preprocessing, seed=recipe.training.seed)
+    return datasets.load_splits(entries, preprocessing, seed=recipe.training.seed, left=left)
 
 
 def training_and_validation(

@@ -34,6 +34,13 @@ Split = Annotated[
         help="train, val, test, or all rows. A set without splits is divided as training does."
     ),
 ]
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        help="Refuse a data set of which anything cannot be used, instead of leaving that out.",
+    ),
+]
 
 
 def train(
@@ -84,6 +91,7 @@ def train(
         str | None, typer.Option(help="File the result as a version of this model.")
     ] = None,
     promote: versions.Promote = None,
+    strict: Strict = False,
 ) -> None:
     """Train a classifier, from labels alone or from labels and regions."""
     changes = {
@@ -101,7 +109,7 @@ def train(
         terminal.progress() as report,
         terminal.warnings_in_words(),
     ):
-        trained = _train(chosen, search, to, report, should_stop)
+        trained = _train(chosen, search, to, report, should_stop, strict=strict)
     if trained is None:
         terminal.say(_stopped(to))
         raise typer.Exit(terminal.INTERRUPTED)
@@ -129,10 +137,13 @@ def evaluate(
     split: Split = "test",
     html: Annotated[Path | None, typer.Option(help="Write a page with example images.")] = None,
     json: versions.Json = False,
+    strict: Strict = False,
 ) -> None:
     """Say what a version is worth on a labelled set, with intervals."""
     registry = versions.opened()
-    card, rows, served = _scored(registry, [_named(registry, model)], data, split)[0]
+    card, rows, served = _scored(registry, [_named(registry, model)], data, split, strict=strict)[
+        0
+    ]
     if html is not None:
         html.write_text(scorecard_pages.page(card, rows, served), "utf-8")
     if json:
@@ -152,11 +163,12 @@ def compare(
     data: Data,
     split: Split = "test",
     json: versions.Json = False,
+    strict: Strict = False,
 ) -> None:
     """Put two versions side by side on the same labelled set."""
     registry = versions.opened()
     both = [_named(registry, each) for each in (first, second)]
-    cards = [card for card, _, _ in _scored(registry, both, data, split)]
+    cards = [card for card, _, _ in _scored(registry, both, data, split, strict=strict)]
     if json:
         terminal.print_json([each.to_json() for each in cards])
         return
@@ -203,14 +215,19 @@ def _train(
     to: Path,
     report: terminal.Report,
     should_stop: Callable[[], bool],
+    *,
+    strict: bool,
 ) -> "Trained | None":
     """Search if asked, train, and write everything down; None if it was stopped before the end."""
     from models.architectures import save_weights
-    from models.training import building, running
+    from models.training import building, left_out, running
     from models.training.trainer import Event
 
     report("reading the images", 0.0)
-    splits = building.read_splits(recipe)
+    left = left_out.LeftOut(strict=strict)
+    splits = building.read_splits(recipe, left=left)
+    left.say()
+    left.write(to / left_out.FILE)
     if trials:
         found = _searched(recipe, trials, to / _SEARCH, splits, (report, should_stop))
         if found is None:
@@ -331,11 +348,12 @@ def _named(registry: Registry, model: str) -> Version:
 
 
 def _scored(
-    registry: Registry, asked: Sequence[Version], data: Path, split: str
+    registry: Registry, asked: Sequence[Version], data: Path, split: str, *, strict: bool
 ) -> list[tuple[Scorecard, LabelledSet, scoring.ServedClassifier]]:
     """Return each version's scorecard, the set, and the classifier."""
     from models.runtime import Session
     from models.training.datasets import division_seed
+    from models.training.left_out import LeftOut
 
     chosen = settings.load()
     seeds = [division_seed(each.card.fields.lineage.recipe) for each in asked]
@@ -346,7 +364,9 @@ def _scored(
             report(f"loading {found.ref.name} version {found.ref.version}", 0.1)
             session = Session.open(found.folder, device=chosen.device, threads=chosen.threads)
             report("reading the images", 0.2)
-            rows = scoring.read_set(session, data, split, seeds=seeds)
+            left = LeftOut(strict=strict)
+            rows = scoring.read_set(session, data, split, seeds=seeds, left=left)
+            left.say()
             report(f"asking about {len(rows.labels)} images", 0.4)
             card = scoring.score(session, rows, model=f"{found.ref.name}@{found.ref.version}")
         made.append((card, rows, scoring.ServedClassifier(session)))

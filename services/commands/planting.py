@@ -7,12 +7,13 @@ from typing import Annotated, Literal
 import typer
 
 from models.training import datasets, imports
+from models.training.left_out import FILE, LeftOut
 from models.training.planting import Planting, Told
 from models.training.planting import plant as planted
 from models.training.writing import write
 from models.types import Preprocessing
 from services.commands import terminal
-from services.commands.learning import Data
+from services.commands.learning import Data, Strict
 
 _PLAIN = (0.5, 0.5, 0.5)  # nothing is normalised here
 # What the cue tells in training, and what is asked of the test → what it tells there.
@@ -49,12 +50,17 @@ def plant(
     ] = 1.0,
     side: Annotated[int, typer.Option(help="Height and width of the images.", min=8)] = 224,
     seed: Annotated[int, typer.Option(help="Of places and draws.")] = 0,
+    strict: Strict = False,
 ) -> None:
     """Plant a documented cue in a data set, to see which way of learning resists it."""
     size = Preprocessing(side, side, _PLAIN, _PLAIN)
     with terminal.progress() as report:
         report("reading the images", 0.1)
-        splits = datasets.load_splits(imports.read_data(data), size, seed=seed)
+        left = LeftOut(strict=strict)
+        splits = datasets.load_splits(
+            imports.read_data(data, left=left), size, seed=seed, left=left
+        )
+        left.say()
         cue = Planting(kind, told, rate=share, seed=seed)
         made = {
             name: planted(rows, replace(cue, seed=seed + place))
@@ -70,4 +76,5 @@ def plant(
                 made["test"] = planted(rows, other)
         report("writing", 0.6)
         write(made, to, source=f"{data.name} with a planted {kind}, which tells the {told}")
+        left.write(to / FILE)
     terminal.say(f"{to}: " + ", ".join(f"{len(rows)} {name}" for name, rows in made.items()))

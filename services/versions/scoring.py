@@ -13,6 +13,7 @@ from models.runtime import LARGEST_BATCH, Session
 from models.training import datasets, imports
 from models.training.entries import SPLITS, Entry
 from models.training.image_sets import ImageSet
+from models.training.left_out import LeftOut
 
 EXPLAINER = "gradcam/1"
 
@@ -45,7 +46,12 @@ class ServedClassifier:
 
 
 def read_set(
-    session: Session, folder: Path, split: str, *, seeds: Collection[int] = (0,)
+    session: Session,
+    folder: Path,
+    split: str,
+    *,
+    seeds: Collection[int] = (0,),
+    left: LeftOut | None = None,
 ) -> LabelledSet:
     """Read one split of a data set, prepared for a version.
 
@@ -57,33 +63,36 @@ def read_set(
         folder: The data set.
         split: "train", "val" or "test"; "all" for every row.
         seeds: By which the versions that are asked divided a set without splits.
+        left: Told of what of the set cannot be used; without it, a warning says so.
 
     Raises:
         DatasetError: If the folder is no data set, or has no such split, or has none and the
             versions divided it differently.
     """
-    entries = imports.read_data(folder)
+    entries = imports.read_data(folder, left=left)
     spec = session.spec
     if split == "all":
-        return labelled(f"{folder.name}", datasets.load(entries, spec.preprocessing, spec.classes))
+        rows = datasets.load(entries, spec.preprocessing, spec.classes, left=left)
+        return labelled(f"{folder.name}", rows)
     if all(not each.split for each in entries):
-        return _divided(session, folder, entries, split, sorted(set(seeds)))
+        return _divided(session, (folder, entries), split, sorted(set(seeds)), left)
     chosen = [each for each in entries if each.split == split]
     if not chosen:
         names = ", ".join(sorted({each.split for each in entries}))
         raise DatasetError(f"{folder} has no split {split!r}; it has {names}")
-    rows = datasets.load(chosen, spec.preprocessing, spec.classes)
+    rows = datasets.load(chosen, spec.preprocessing, spec.classes, left=left)
     return labelled(f"{folder.name}/{split}", rows)
 
 
 def _divided(
     session: Session,
-    folder: Path,
-    entries: Sequence[Entry],
+    data: tuple[Path, Sequence[Entry]],
     split: str,
     seeds: Sequence[int],
+    left: LeftOut | None,
 ) -> LabelledSet:
     """Return the part of a set without splits that training would call so."""
+    folder, entries = data
     if split not in SPLITS:
         raise DatasetError(f"{folder} names no splits: take {', '.join(SPLITS)}, or all")
     if len(seeds) > 1:
@@ -94,7 +103,9 @@ def _divided(
             "all of a set that neither has seen"
         )
     spec, seed = session.spec, seeds[0]
-    made = datasets.load_splits(entries, spec.preprocessing, seed=seed, classes=spec.classes)
+    made = datasets.load_splits(
+        entries, spec.preprocessing, seed=seed, classes=spec.classes, left=left
+    )
     return labelled(f"{folder.name}/{split}, divided by seed {seed}", made[split])
 
 
