@@ -130,11 +130,13 @@ def blocks(plan: Plan, requests: Sequence[PastRequest], now: datetime) -> list[R
         for each in requests
         if not each.settled
     ]
-    latest = max((each.requested_at for each in requests), default=None)
-    if latest is not None and now < latest + plan.cool_down:
-        until = (latest + plan.cool_down).isoformat()
+    # A moment far ahead was taken from a clock that has gone back since: it binds nobody.
+    near = [each.requested_at for each in requests]
+    near = [each for each in near if abs(now - each) < plan.cool_down]
+    if near:
+        until = (max(near) + plan.cool_down).isoformat()
         reasons.append(Reason("cooling", f"cooling down until {until}"))
-    recent = sum(now - each.requested_at < plan.budget_window for each in requests)
+    recent = sum(abs(now - each.requested_at) < plan.budget_window for each in requests)
     if recent >= plan.budget:
         days = plan.budget_window / timedelta(days=1)
         said = f"budget spent: {recent} of {plan.budget} requests in {days:g} days"

@@ -391,6 +391,7 @@ class ActionEvent:
         "rollback",
         "config_change",
         "access",
+        "clock",
         "verification",
         "export",
         "drill",

@@ -63,7 +63,7 @@ class AnchorFolder:
         draft = self.folder / f".{HEAD}.{secrets.token_hex(4)}"
         _write(draft, text, os.O_CREAT | os.O_EXCL)
         draft.rename(self.folder / HEAD)
-        if self._listed is None or anchor.at - self._listed >= EVERY:
+        if self._listed is None or abs(anchor.at - self._listed) >= EVERY:
             _write(self.folder / LIST, text, os.O_CREAT | os.O_APPEND)
             self._listed = anchor.at
         sync_folder(self.folder)

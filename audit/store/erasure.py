@@ -25,6 +25,9 @@ Identify: TypeAlias = Callable[[], str]
 Forget: TypeAlias = Callable[[Sequence[str]], Sequence[str]]
 # How many rows are named in one statement and in one event.
 AT_ONCE = 500
+# The most of a kind that one look expires, so that a mistake is seen before all is gone; a kind of
+# no more than `AT_ONCE` may go at once.
+SHARE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +126,7 @@ def erase_requested(
 
 
 def expire(batch: Batch, plan: Retention, *, identify: Identify) -> Erased:
-    """Erase what has been kept long enough, a limited number at a time.
+    """Erase what has been kept long enough, of each kind no more than a share at a time.
 
     Returns:
         What was erased; nothing means that nothing is left to do now.
@@ -139,7 +142,8 @@ def expire(batch: Batch, plan: Retention, *, identify: Identify) -> Erased:
         # An erasure's own record is what explains a missing payload: it stays.
         kept = sa.select(tables.events.c.seq).where(tables.events.c.kind == "erasure")
         due = old & free & payloads.c.seq.not_in(kept)
-        limited = sa.select(payloads.c.seq).where(due).order_by(payloads.c.seq).limit(AT_ONCE)
+        most = _most(batch.connection, payloads.c.seq, payloads.c.retention == name)
+        limited = sa.select(payloads.c.seq).where(due).order_by(payloads.c.seq).limit(most)
         total += _erase(
             batch,
             payloads.c.seq.in_(limited),
@@ -198,8 +202,10 @@ def _expire_images(batch: Batch, plan: Retention, identify: Identify) -> tuple[s
     held = sa.select(payloads.c.seq).where(payloads.c.subject.in_(plan.hold))
     old = table.c.event_time < moment(batch.now - plan.images)
     due = sa.select(table.c.image).where(table.c.image.is_not(None), old, table.c.seq.not_in(held))
-    images = tuple(batch.connection.execute(due.limit(AT_ONCE)).scalars())
-    if images:
+    most = _most(batch.connection, table.c.seq, table.c.image.is_not(None))
+    found = tuple(batch.connection.execute(due.order_by(table.c.seq).limit(most)).scalars())
+    for start in range(0, len(found), AT_ONCE):
+        images = found[start : start + AT_ONCE]
         gone = sa.update(table).where(table.c.image.in_(images))
         batch.connection.execute(gone.values(image=None))
         batch.append(
@@ -212,4 +218,10 @@ def _expire_images(batch: Batch, plan: Retention, identify: Identify) -> tuple[s
                 actor="auditor",
             )
         )
-    return images
+    return found
+
+
+def _most(connection: Connection, column: sa.Column[int], which: sa.ColumnElement[bool]) -> int:
+    """Return how many rows of a kind may expire at a time."""
+    there = connection.execute(sa.select(sa.func.count(column)).where(which)).scalar_one()
+    return max(AT_ONCE, int(SHARE * there))

@@ -126,6 +126,14 @@ def erased_at(connection: Connection, event_id: str) -> str | None:
     return connection.execute(found).scalar()
 
 
+def last_ingested(connection: Connection) -> datetime | None:
+    """Return when the newest event was ingested; None for an empty store."""
+    table = tables.events
+    newest = sa.select(table.c.ingested_at).order_by(table.c.seq.desc()).limit(1)
+    found = connection.execute(newest).scalar()
+    return None if found is None else read_moment(found)
+
+
 def drills(connection: Connection) -> Mapping[str, datetime]:
     """Return when the last drill of each model raised its alarm, among the latest actions."""
     table = tables.events

@@ -5,9 +5,10 @@ nothing of its subject comes after it. That needs no quiet moment: each source h
 that it had then, however fast it grows.
 """
 
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy.engine import Connection
@@ -17,10 +18,12 @@ from audit.journal import clearing, reader
 from audit.journal.lines import Place
 from audit.store import erasure, waiting
 from audit.store.ledger import Ingested, Ledger
+from services.auditing.passage import Passage
 from services.records.images import ImageFolder
 
-# How often content expires.
-EXPIRE_EVERY = timedelta(hours=1)
+LOG = logging.getLogger("rightly.auditor")
+# Seconds between two looks at what has expired; each takes a share of it at most.
+EXPIRE_EVERY = 3600.0
 
 
 @dataclass(slots=True)
@@ -34,6 +37,7 @@ class Erasing:
         identify: Makes ids for a moment.
         retention: How long what is kept.
         forget: Takes predictions out of training manifests.
+        ticks: Seconds that only go forward.
     """
 
     journal: Path
@@ -42,17 +46,23 @@ class Erasing:
     identify: Callable[[datetime], str]
     retention: erasure.Retention
     forget: erasure.Forget
+    ticks: Callable[[], float]
+    _passage: Passage = field(default_factory=Passage)
     _asked: bool = True
     _left: bool = False
     _until: int | None = None
     _awaited: dict[str, tuple[int, int]] = field(default_factory=dict)
-    _expired: datetime | None = None
+    _expired: float | None = None
 
     def reload(self, connection: Connection) -> None:
         """Forget what a failed step left in memory; take it from the store again."""
         self._asked = erasure.asked(connection) is not None
         self._left = bool(waiting.left_behind(connection))
         self._until, self._awaited = None, {}
+
+    def begin(self, before: datetime | None, *, now: datetime) -> None:
+        """Start to watch the clock; `before` is when the store last took something."""
+        self._passage.begin(before, now, self.ticks())
 
     def notice(self, event: records.Event) -> None:
         """Take one event: a request to erase."""
@@ -93,10 +103,23 @@ class Erasing:
                 if source in there and not _passed(places.get(source), end)
             }
         ready = self._until is not None and not self._awaited
-        due = self._expired is None or now - self._expired >= EXPIRE_EVERY
+        jumped, ticks = self._jumped(now), self.ticks()
+        due = self._passage.trusted(ticks)
+        due = due and (self._expired is None or ticks - self._expired >= EXPIRE_EVERY)
         if not (ready or self._left or due):
+            return jumped
+        return self._erase(places, ready=ready, due=due, now=now) or jumped
+
+    def _jumped(self, now: datetime) -> bool:
+        """Compare the clocks; write a jump down."""
+        moved = self._passage.look(now, self.ticks())
+        if moved is None:
             return False
-        return self._erase(places, ready=ready, due=due, now=now)
+        LOG.error("the clock has jumped by %s; nothing expires for a day", moved)
+        details = {"moved_seconds": f"{moved.total_seconds():.0f}", "consequence": "no expiry"}
+        with self.ledger.batch(now=now) as batch:
+            batch.append(records.ActionEvent(self.identify(now), now, "clock", "auditor", details))
+        return True
 
     def _erase(
         self, places: Mapping[str, Place], *, ready: bool, due: bool, now: datetime
@@ -118,8 +141,8 @@ class Erasing:
                 self.images.erase(address)
             if ready:
                 self._asked = erasure.asked(batch.connection) is not None
-        if expired in {None, erasure.Erased()}:
-            self._expired = now if due else self._expired
+        if due:
+            self._expired = self.ticks()
         if ready:
             self._until = None
         self._left = False

@@ -78,8 +78,12 @@ class FireDrills:
             self._update(model, since)
 
     def _is_due(self, model: str) -> bool:
-        now, settled = self.now(), self.began + min(SETTLE, self.every)
-        last = max(filter(None, (self.drilled().get(model), self._tried.get(model))), default=None)
+        now = self.now()
+        self.began = min(self.began, now)
+        settled = self.began + min(SETTLE, self.every)
+        # One that is ahead of now was held before the clock went back; when, nobody knows.
+        held = [self.drilled().get(model), self._tried.get(model)]
+        last = max((each for each in held if each is not None and each <= now), default=None)
         return now >= settled and (last is None or now >= last + self.every)
 
     def _drill(self, version: Version, stop: threading.Event) -> None:
@@ -114,7 +118,7 @@ class FireDrills:
         self.standing[model] = Standing(self.now() + self.every, outcome.alarmed)
 
     def _update(self, model: str, since: datetime) -> None:
-        last = self.drilled().get(model, since)
+        last = min(self.drilled().get(model, since), self.now())
         known = self.standing.get(model)
         self.standing[model] = Standing(last + self.every, known.succeeded if known else None)
 

@@ -22,6 +22,7 @@ from audit.store import decisions, erasure, ledger, projections, queries, states
 from audit.store.anchors import RESTORED, AnchorFolder, regression
 from audit.store.ledger import Batch, Ledger
 from audit.watch.watching import DRILL, Watching
+from services import clock
 from services.auditing import reacting
 from services.auditing.erasing import Erasing
 from services.auditing.suspecting import Suspecting
@@ -82,6 +83,7 @@ class Ingestion:
         retention: How long what is kept.
         identify: Makes ids for a moment.
         forget: Takes predictions out of training manifests.
+        ticks: Seconds that only go forward.
         answering: Model → the version that is champion; None where that is not known.
         broken: Source → why it cannot be read any further.
         erasing: Erases.
@@ -103,6 +105,7 @@ class Ingestion:
     plan: policy.Plan = field(default_factory=policy.Plan)
     retention: InitVar[erasure.Retention | None] = None
     forget: InitVar[erasure.Forget] = lambda _: ()
+    ticks: InitVar[Callable[[], float]] = clock.ticks
     answering: Callable[[str], int | None] = lambda _: None
     broken: dict[str, str] = field(default_factory=dict)
     head: int = 0
@@ -116,7 +119,12 @@ class Ingestion:
     _decided: datetime | None = None
     _said: dict[str, frozenset[tuple[Kind, str]]] = field(default_factory=dict)
 
-    def __post_init__(self, retention: erasure.Retention | None, forget: erasure.Forget) -> None:
+    def __post_init__(
+        self,
+        retention: erasure.Retention | None,
+        forget: erasure.Forget,
+        ticks: Callable[[], float],
+    ) -> None:
         self.erasing = Erasing(
             self.journal,
             self.ledger,
@@ -124,6 +132,7 @@ class Ingestion:
             self.identify,
             retention or erasure.Retention(),
             forget,
+            ticks,
         )
 
     def prepare(self, *, now: datetime) -> None:
@@ -134,6 +143,7 @@ class Ingestion:
         if self.restored:
             LOG.error("the audit store was restored: %s", self.restored)
         with self.ledger.batch(now=now) as batch:
+            self.erasing.begin(queries.last_ingested(batch.connection), now=now)
             for each in batch.resume():
                 self._react(batch, each.seq, each.event)
             states.save(batch.connection, self.watching.settle(), seq=batch.head[0])
@@ -313,7 +323,8 @@ class Ingestion:
 
     def _decide(self, now: datetime) -> None:
         """Let the policy turn standing alarms into requests."""
-        if self._decided is not None and now - self._decided < DECIDE_EVERY:
+        # A clock that has gone back is no reason to wait for where it was.
+        if self._decided is not None and abs(now - self._decided) < DECIDE_EVERY:
             return
         self._decided = now
         for model in sorted({each.series.model for each in self.watching.watched.values()}):

@@ -95,7 +95,7 @@ class Suspecting:
     def _next(self, now: datetime) -> Group | None:
         if self.asked:
             return self.asked.popleft()
-        if self._looked is not None and now - self._looked < PAUSE:
+        if self._looked is not None and abs(now - self._looked) < PAUSE:
             return None
         due = [each for each, count in self.fresh.items() if 0 < self.every <= count]
         if not due:

@@ -131,3 +131,16 @@ def test_two_decisions_of_one_gist_differ_in_numbers_only() -> None:
 
     assert earlier.reasons != later.reasons
     assert earlier.gist == later.gist == {(earlier.reasons[0].kind, "a1")}
+
+
+def test_a_clock_that_went_back_holds_nobody_to_where_it_was() -> None:
+    ahead = [past(-24 * 400 - hours) for hours in range(5)]
+
+    assert decided(alarm(), requests=ahead).retrain
+
+
+@pytest.mark.parametrize(("hours", "said"), [(-23, "cooling"), (23, "cooling"), (25, "")])
+def test_a_request_just_ahead_still_cools(hours: float, said: str) -> None:
+    reasons = decided(alarm(), requests=[past(hours)]).reasons
+
+    assert (said == "cooling") == any(each.kind == "cooling" for each in reasons)

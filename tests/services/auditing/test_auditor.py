@@ -18,7 +18,7 @@ from audit.detectors.family import Side
 from audit.errors import JournalError
 from audit.journal import lines
 from audit.journal.writer import Writer
-from audit.store import connections, erasure, queries, states, tables
+from audit.store import connections, queries, states, tables
 from audit.watch.watching import Promise, Watching
 from services.auditing import auditor, ingestion
 from services.auditing.ingestion import Ingestion
@@ -357,23 +357,6 @@ def test_an_erasure_takes_image_payload_and_journal_along(tmp_path, work) -> Non
     content = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert b"patient-mallory" not in content
     assert intact(work)
-
-
-def test_images_expire(tmp_path) -> None:
-    work = make(tmp_path, retention=erasure.Retention(images=timedelta(days=1)))
-    work.prepare(now=START)
-    address = "cd" * 32
-    picture = records.ImageRecord(
-        identifier(1), START, address, Packed.of(np.frombuffer(b"png", np.uint8), "|u1")
-    )
-    write(tmp_path, picture, answered(1, 0.5, image=address))
-    drain(work)
-    assert work.images.read(address)
-    drain(work, now=START + timedelta(days=2))
-
-    assert work.images.read(address) is None
-    assert intact(work)
-    work.ledger.engine.dispose()
 
 
 def test_there_is_one_leader(tmp_path, work) -> None:
