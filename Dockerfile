@@ -28,11 +28,11 @@ COPY pyproject.toml README.md LICENSE ./
 COPY services services
 COPY models models
 COPY audit audit
-RUN pip install ".[${RUNTIME},oidc,notify]"
+RUN pip install ".[${RUNTIME},oidc,notify,tracing]"
 
 FROM build-serve AS build-train
 ARG RUNTIME=cpu
-RUN pip install ".[${RUNTIME},oidc,notify,train]"
+RUN pip install ".[${RUNTIME},oidc,notify,tracing,train]"
 
 FROM base AS train
 COPY --from=build-train /opt/rightly /opt/rightly

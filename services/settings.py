@@ -131,6 +131,12 @@ class Settings(BaseModel):
     """How long the auditor sleeps when there is nothing to ingest."""
     webhook_token: str = Field(default="", max_length=400, repr=False)
     """Bearer token that Alertmanager must send; without one the webhook is closed."""
+    log: Literal["text", "json"] = "text"
+    """How processes log: lines for people, or one JSON object a line, with trace and prediction
+    ids."""
+    traces: str = Field(default="", pattern=r"^(https?://\S+)?$")
+    """Address of a collector of OpenTelemetry's that takes OTLP over HTTP, for example
+    `http://localhost:4318`. Without one nothing is sent."""
     notify: str = Field(default="", max_length=4_000, repr=False)
     """Addresses that are told of alarms, refusals and promotions, with blanks between them, as
     Apprise writes them: `json://host/path` (a webhook), `slack://…`, `mailto://…`."""

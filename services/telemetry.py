@@ -14,6 +14,8 @@ from time import perf_counter
 
 from prometheus_client import Counter, Gauge, Histogram, multiprocess
 
+from services import tracing
+
 MOST_CLASSES = 20
 OTHER = "other"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -119,10 +121,11 @@ class ClassLabels:
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
-    """Measure how long the block takes, as the stage `name`."""
+    """Measure how long the block takes, as the stage `name`, and trace it."""
     start = perf_counter()
     try:
-        yield
+        with tracing.span(name):
+            yield
     finally:
         STAGES.labels(name).observe(perf_counter() - start)
 

@@ -12,7 +12,7 @@ from models.pictures.decoding import Limits
 from models.registry import Registry
 from models.rollout import Rollout
 from models.runtime import Session
-from services import clock, secret, settings, telemetry
+from services import clock, logs, secret, settings, telemetry, tracing
 from services.access import opening
 from services.answering.answerer import Answerer, Question
 from services.answering.champions import Champions
@@ -76,6 +76,9 @@ def connect(chosen: Settings) -> Serving:
         SettingsError: If it would answer others without sign-in.
     """
     opening.check(chosen)
+    if chosen.log == "json":
+        logs.configure(chosen.log)
+    tracing.start(chosen.traces, ids=chosen.log == "json")
     registry = Registry(chosen.registry)
     recorder = recording.open_recorder(
         chosen.journal,
@@ -152,6 +155,7 @@ async def running(serving: Serving) -> AsyncIterator[None]:
         serving.recorder.close()
         serving.store.close()
         serving.retrainings.engine.dispose()
+        tracing.stop()
         telemetry.forget_worker(settings.metrics_folder())
 
 

@@ -12,8 +12,10 @@ def check(settings: Settings) -> None:
     """Refuse to serve others without sign-in, or with one that cannot work.
 
     Raises:
-        SettingsError: If it would, or if nobody could be told what `notify` says.
+        SettingsError: If it would, or if what `notify` or `traces` needs is missing.
     """
+    if settings.traces and find_spec("opentelemetry.exporter") is None:
+        raise SettingsError("traces: they need an exporter: rightly install tracing")
     if settings.notify:
         _check_addresses(settings.notify)
     if settings.sign_in == "oidc":

@@ -28,7 +28,7 @@ from models.pictures.decoding import Limits, Pixels, decode_image
 from models.pictures.regions import Region, decode_region
 from models.runtime import Served
 from models.types import Attribution, Prediction
-from services import telemetry
+from services import logs, telemetry, tracing
 from services.answering.champions import Champions
 from services.answering.replies import answer_of
 from services.answering.templates import Templates
@@ -214,12 +214,32 @@ class Answerer:
         with telemetry.stage("record"):
             self._recorder.record(computed.entries, computed.comparisons)
         self._count(computed)
+        self._trace(computed)
         if self._shadow is not None and computed.role == "champion":
             name = computed.entries[0].model.name
             self._shadow.offer(
                 self._champions.candidate(name), computed.entries, computed.milliseconds
             )
         return computed.answers
+
+    def _trace(self, computed: Computed) -> None:
+        """Say on the request's span, and in the log, which answers it got."""
+        first = computed.entries[0]
+        tracing.tell(
+            {
+                "rightly.prediction_id": [each.prediction_id for each in computed.entries],
+                "rightly.model": first.model.name,
+                "rightly.version": first.model.version,
+            }
+        )
+        for each in computed.entries:
+            logs.answered(
+                each.prediction_id,
+                model=each.model.name,
+                version=each.model.version,
+                explainer=computed.options.explainer,
+                milliseconds=computed.milliseconds,
+            )
 
     def _pictures(self, question: Question, served: Served) -> list[Picture]:
         pictures = []

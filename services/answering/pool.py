@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from services import tracing
 from services.errors import DeadlineError
 
 Result = TypeVar("Result")
@@ -62,8 +63,20 @@ class Pool:
     async def _within(
         self, seconds: float, threads: ThreadPoolExecutor, work: Callable[[], Result]
     ) -> Result:
-        waiting = asyncio.get_running_loop().run_in_executor(threads, work)
+        queued = tracing.begin("queue")
+        begun = False
+
+        def taken() -> Result:
+            nonlocal begun
+            begun = True
+            queued()
+            return work()
+
+        carried = tracing.carried(taken)
+        waiting = asyncio.get_running_loop().run_in_executor(threads, carried)
         try:
             return await asyncio.wait_for(waiting, max(0.0, seconds))
         except TimeoutError:
+            if not begun:
+                queued()
             raise DeadlineError(f"no answer within {self._deadline:g} seconds") from None

@@ -20,7 +20,7 @@ from audit.store.ledger import Ledger
 from audit.watch.watching import Promise, Watching
 from models.errors import RegistryError
 from models.registry import Registry
-from services import clock, secret, settings
+from services import clock, logs, secret, settings
 from services.auditing import fire_drills, notifying
 from services.auditing.fire_drills import FireDrills
 from services.auditing.gauges import Gauges, exposed
@@ -103,11 +103,12 @@ def connect(chosen: Settings, ledger: Ledger) -> Ingestion:
 
 def main() -> None:
     """Audit until the process is asked to end."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    chosen = settings.load()
+    logs.configure(chosen.log)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    run(settings.load(), stop)
+    run(chosen, stop)
 
 
 def _lead(

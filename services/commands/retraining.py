@@ -1,7 +1,6 @@
 """`rightly work`, `rightly retrain` and `rightly retrainings`: the loop from the command line."""
 
 import json as json_module
-import logging
 import signal
 import sys
 import threading
@@ -26,13 +25,15 @@ Id = Annotated[str, typer.Argument(metavar="RETRAINING", help="As `retrain` prin
 
 def work() -> None:
     """Run the retrainings that are asked for, until a signal ends it."""
+    from services import logs as lines
     from services.retraining import runner
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    chosen = settings.load()
+    lines.configure(chosen.log)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    runner.run(settings.load(), stop)
+    runner.run(chosen, stop)
     runner.leave()
 
 

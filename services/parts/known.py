@@ -41,6 +41,7 @@ PARTS: Final = (
     Part("parquet", "parquet", "manifests of data sets as Parquet"),
     Part("sign-in", "oidc", "sign-in through a provider of OpenID Connect"),
     Part("notifications", "notify", "alarms, refusals, promotions to webhook, Slack or e-mail"),
+    Part("tracing", "tracing", "spans of each request to a collector of OpenTelemetry's"),
     Part("postgresql", "postgres", "the audit store on PostgreSQL"),
     Part("ray", "ray", "a Ray head of one's own"),
     Part("development", "dev", "tests, linters, benchmarks"),

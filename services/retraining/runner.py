@@ -23,7 +23,7 @@ from audit import change_control
 from audit.errors import AuditError
 from models.errors import ModelsError
 from models.registry import Registry
-from services import clock, secret, settings
+from services import clock, logs, secret, settings
 from services.errors import RecordUnavailableError, ServiceError
 from services.identifiers import identifier
 from services.isolation import Isolation
@@ -97,11 +97,12 @@ def connect_steps(chosen: Settings) -> Steps:
 
 def main() -> None:
     """Drive retrainings until the process is asked to end."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    chosen = settings.load()
+    logs.configure(chosen.log)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    run(settings.load(), stop)
+    run(chosen, stop)
     leave()
 
 

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 
 from starlette.responses import JSONResponse, Response
 
-from services import telemetry
+from services import telemetry, tracing
 from services.access import principals
 from services.access.principals import Principal
 from services.errors import MEDIA_TYPE, OverloadedError, answer, invalid, problem
@@ -33,6 +33,8 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+# Asked every few seconds by machines, and of no interest one by one.
+_UNTRACED = frozenset({"/livez", "/readyz", "/metrics"})
 _FIRST_ERROR = 400
 
 
@@ -82,6 +84,13 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] in _UNTRACED:
+            await self._answered(scope, receive, send)
+            return
+        with tracing.request(scope["method"], scope["headers"]):
+            await self._answered(scope, receive, send)
+
+    async def _answered(self, scope: Scope, receive: Receive, send: Send) -> None:
         start = perf_counter()
         reply = _Reply(send, lambda answer: self._dress(scope, answer))
         early = self._refusal(scope) or self._door(scope)
@@ -95,6 +104,7 @@ class Guard:
                 principals.leave(entered)
         route = scope["path"] if scope["path"] in self._paths else _template(scope)
         telemetry.answered(route, scope["method"], reply.status, perf_counter() - start)
+        tracing.finished(scope["method"], route, reply.status)
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         """Return the answer to what can be refused before its body is read."""
@@ -165,6 +175,7 @@ class _Reply:
         self._held: Message | None = None
         self._chunks: list[bytes] = []
         self._started = False
+        self._ship: Callable[[], None] | None = None
         self.status = int(HTTPStatus.INTERNAL_SERVER_ERROR)
         self.instead: JSONResponse | None = None
 
@@ -177,10 +188,14 @@ class _Reply:
                 self._held = message
             else:
                 self._started = True
+                self._ship = tracing.begin("ship")
                 message["headers"] = [*message["headers"], (b"x-content-type-options", b"nosniff")]
                 await self._send(message)
         elif self._held is None:
             await self._send(message)
+            if self._ship is not None and not message.get("more_body"):
+                self._ship()
+                self._ship = None
         else:
             self._chunks.append(message.get("body", b""))
             if not message.get("more_body"):
