@@ -34,6 +34,7 @@ FILES: Final[dict[Kind, str]] = {"predict": "predict.onnx", "explain": "explain.
 WEIGHTS: Final = "weights.safetensors"  # beside them, for whoever learns from a version again
 ADOPTED: Final = "onnx:"  # how the architecture of an adopted version begins
 LOWEST_OPSET: Final = 18
+_DOMAINS: Final = frozenset({"", "ai.onnx"})
 LARGEST_FILE: Final = 2**31 - 1  # protobuf cannot hold more
 
 _INPUTS: Final[dict[Kind, Values]] = {
@@ -90,6 +91,7 @@ def check(path: Path, kind: Kind) -> CheckedGraph:
         raise GraphRejectedError(f"{path.name} is not an ONNX file: {error}") from error
     check_opset(model, path.name)
     check_self_contained(model, path.name)
+    check_domains(model, path.name)
     spec = _check_metadata(model, kind, path.name)
     _check_values(model.graph.input, _INPUTS[kind], {}, f"{path.name}: inputs")
     _check_values(model.graph.output, _OUTPUTS[kind], _OPTIONAL[kind], f"{path.name}: outputs")
@@ -182,6 +184,33 @@ def check_self_contained(model: onnx.ModelProto, name: str) -> None:
                 f"{name}: tensor {tensor.name!r} is kept in another file; "
                 "export without external data"
             )
+
+
+def check_domains(model: onnx.ModelProto, name: str) -> None:
+    """Refuse a model with operators that ONNX does not define.
+
+    Raises:
+        GraphRejectedError: If there are some.
+    """
+    own = {each.domain for each in model.functions}
+    nodes = _nodes_of(model.graph.node)
+    inside = (each for function in model.functions for each in _nodes_of(function.node))
+    for node in (*nodes, *inside):
+        if node.domain not in _DOMAINS | own:
+            raise GraphRejectedError(
+                f"{name}: operator {node.op_type!r} is of domain {node.domain!r}; served are "
+                "those that ONNX defines"
+            )
+
+
+def _nodes_of(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """Yield the nodes, and those of the graphs inside them."""
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            graphs = [attribute.g] if attribute.HasField("g") else []
+            for graph in (*graphs, *attribute.graphs):
+                yield from _nodes_of(graph.node)
 
 
 def _check_metadata(model: onnx.ModelProto, kind: Kind, name: str) -> ClassifierSpec:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from models import archive, cards, champion, contract, durable, rollout
 from models.cards import Card, CardFields, FileEntry
@@ -23,6 +23,8 @@ from models.types import ModelRef
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
 _INCOMING: Final = ".incoming"
+# Looks at a version's files before they are filed, and raises what refuses them.
+Check: TypeAlias = Callable[[Path], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,13 @@ class Registry:
         _check_files(version.folder, version.card, f"{version.ref.name} {version.ref.version}")
 
     def add(
-        self, name: str, folder: Path, fields: CardFields | None = None, *, now: datetime
+        self,
+        name: str,
+        folder: Path,
+        fields: CardFields | None = None,
+        *,
+        now: datetime,
+        check: Check = lambda _: None,
     ) -> Version:
         """Copy the files in `folder` into a new version; the champion stays.
 
@@ -109,6 +117,7 @@ class Registry:
             folder: Holds at least `predict.onnx` and `explain.onnx`.
             fields: What the maker of the version says about it.
             now: When it is filed, with a time zone.
+            check: Called with the folder before it is filed; whatever it raises refuses it.
 
         Returns:
             The new version, or the one that has the same content already.
@@ -125,6 +134,7 @@ class Registry:
                 archive.check_path(path)
                 files[path] = FileEntry(*durable.copy(folder / path, target / path))
             spec = contract.check_folder(target)
+            check(target)
             return Card(name, 0, now.isoformat(), spec, files, fields or CardFields())
 
         return self._publish(name, fill)
@@ -162,12 +172,15 @@ class Registry:
         self.verify(version)
         archive.write(path, version.card, version.folder)
 
-    def import_archive(self, path: Path, *, name: str | None = None) -> Version:
+    def import_archive(
+        self, path: Path, *, name: str | None = None, check: Check = lambda _: None
+    ) -> Version:
         """File the version in an archive, once everything in it is as its card says.
 
         Args:
             path: Written by `export_archive`, here or elsewhere.
             name: The model to file it under; its own name when None.
+            check: Called with the folder before it is filed; whatever it raises refuses it.
 
         Raises:
             CorruptVersionError: If anything in the archive is not as its card says.
@@ -175,7 +188,9 @@ class Registry:
         """
 
         def fill(target: Path) -> Card:
-            return _checked_spec(target, archive.unpack(path, target))
+            card = _checked_spec(target, archive.unpack(path, target))
+            check(target)
+            return card
 
         return self._publish(name or archive.read_card(path).name, fill)
 

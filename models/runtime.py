@@ -187,6 +187,32 @@ class Session:
             for each, target in zip(values, chosen, strict=True)
         ]
 
+    def raw(
+        self, kind: contract.Kind, images: NDArray[np.uint8], targets: Sequence[int]
+    ) -> dict[str, NDArray[Any]]:
+        """Return a graph's outputs as they are, for whoever checks them.
+
+        Args:
+            kind: Which graph.
+            images: Prepared images, at most `LARGEST_BATCH`, uint8 [images, rows, columns, 3].
+            targets: Class to explain per image.
+
+        Raises:
+            ImageError: If the images have another shape or type than the classifier needs.
+            RuntimeUnavailableError: If ONNX Runtime fails in the run.
+        """
+        self._check_images(images, np.dtype(np.uint8))
+        chosen = self._targets(len(images), targets)
+        if kind == "predict":
+            names: tuple[str, ...] = _ANSWERS
+            graph = self._predict
+            feed: dict[str, NDArray[Any]] = {"images": images, "target": chosen}
+        else:
+            relevance = ("lrp",) if "lrp" in self.explainers else ()
+            names, graph = (*_ANSWERS, "input_gradient", *relevance), self._explain
+            feed = {"pixels": images.astype(np.float32), "target": chosen}
+        return dict(zip(names, graph.run(names, feed), strict=True))
+
     def _measure(
         self, evidence: Evidence, pixels: NDArray[np.float32], targets: Sequence[int]
     ) -> NDArray[np.float32]:
@@ -214,6 +240,11 @@ class Session:
             part = slice(start, start + LARGEST_BATCH)
             feed = {name: np.ascontiguousarray(values[part]), "target": targets[part]}
             columns = graph.run(outputs, feed)
+            rows = {len(each) for each in columns}
+            if rows != {len(feed[name])}:
+                raise GraphRejectedError(
+                    f"the graph answers {len(feed[name])} images with {sorted(rows)} rows"
+                )
             answers += [dict(zip(outputs, row, strict=True)) for row in zip(*columns, strict=True)]
         return answers
 

@@ -32,6 +32,7 @@ from services.rollouts import comparing
 from services.rollouts.moves import Mover
 from services.rollouts.shadow import Shadow
 from services.settings import Settings
+from services.versions import tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ def connect(chosen: Settings) -> Serving:
         with suppress(JournalUnavailableError):  # the worker's log has it
             recorder.note([comparing.failed(rollout, model, error, prediction_id="", now=now)])
 
-    champions = Champions(registry, _opener(chosen), clock.now, unusable)
+    champions = Champions(registry, _opener(chosen), clock.now, unusable, tried.ensure)
     shadow = Shadow(recorder, clock.now, deadline_seconds=chosen.deadline_seconds)
     champions.refresh()
     trials = Trials(

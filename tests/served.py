@@ -17,6 +17,7 @@ from models.registry import Registry
 from services import clock, settings
 from services.commands import processes
 from services.settings import Settings
+from services.versions import tried
 from tests import graphs
 
 MODEL = "digits"  # the name in the examples of the OpenAPI document, which a test tries
@@ -88,7 +89,7 @@ def registry_of_colours(root: Path, *gains: float) -> Registry:
     registry = Registry(root / "registry")
     for number, gain in enumerate(gains or (graphs.GAIN,)):
         files = graphs.write_version(root / "made" / str(number), gain=gain)
-        registry.add(MODEL, files, now=clock.now())
+        tried.remember(registry.add(MODEL, files, now=clock.now()))
     registry.promote(MODEL, 1, reason="the first one", actor="test", now=clock.now())
     return registry
 

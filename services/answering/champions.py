@@ -63,6 +63,7 @@ class Champions:
         open_session: Callable[[Path], Session],
         clock: Callable[[], datetime],
         unusable: Callable[[str, Rollout, Exception], None] = lambda *_: None,
+        try_out: Callable[[Version], None] = lambda _: None,
     ) -> None:
         """Load nothing yet.
 
@@ -71,7 +72,9 @@ class Champions:
             open_session: Loads the version in a folder, or raises a `ModelsError`.
             clock: The present.
             unusable: Told of a candidate that cannot be loaded.
+            try_out: Raises a `ModelsError` for a version that this process must not open.
         """
+        self._try_out = try_out
         self._registry, self._open, self._clock = registry, open_session, clock
         self._unusable = unusable
         self._candidates: dict[str, Candidate] = {}
@@ -238,4 +241,5 @@ class Champions:
         if before is not None and before.ref == version.ref:
             return before
         self._registry.verify(version)
+        self._try_out(version)
         return Served(self._open(version.folder), version.ref)

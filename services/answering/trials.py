@@ -28,6 +28,7 @@ from services.errors import NotReadyError
 from services.identifiers import identifier
 from services.pictures import overlays
 from services.records.recording import AnsweredRegion, AnswerEntry, Recorder
+from services.versions import tried
 
 # Versions beside the champions that stay loaded: each costs the memory of a classifier.
 MOST_LOADED = 2
@@ -125,6 +126,8 @@ class Trials:
             kept = self._loaded.pop((model, version), None)
             if kept is None:
                 found = self._registry.version(model, version)
+                self._registry.verify(found)
+                tried.ensure(found)  # it is opened in a process that serves
                 kept = Served(self._open(found.folder), found.ref)
             self._loaded[model, version] = kept
             while len(self._loaded) > MOST_LOADED:

@@ -54,7 +54,9 @@ def add(
     registry = versions.opened()
     if source != IMAGENET:
         folder = Path(source)
-        found = registry.add(name or folder.name, folder, now=clock.now())
+        from models import trying
+
+        found = registry.add(name or folder.name, folder, now=clock.now(), check=trying.check)
         versions.filed(registry, found, promote=promote, reason=f"added from {source}")
         return
     with terminal.progress() as report:

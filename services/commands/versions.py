@@ -233,7 +233,9 @@ def import_version(
     name: Annotated[str | None, typer.Option(help="File it under another name.")] = None,
     promote: Promote = None,
 ) -> None:
-    """Take in a version that `rightly models export` wrote, after checking all of it."""
+    """Take in a version that `rightly models export` wrote, after checking and trying it."""
+    from models import trying
+
     registry = opened()
     if source.startswith(BENTOML):
         from services.versions.bento_models import import_bento_model
@@ -241,7 +243,7 @@ def import_version(
         settings.stop_usage_reports()
         found = import_bento_model(registry, source.removeprefix(BENTOML), name=name)
     else:
-        found = registry.import_archive(Path(source), name=name)
+        found = registry.import_archive(Path(source), name=name, check=trying.check)
     filed(registry, found, promote=promote, reason=f"imported from {source}")
 
 

@@ -20,6 +20,7 @@ from models.errors import VersionConflictError
 from models.registry import Registry, Version
 from models.rollout import Ended, Phase, Rollout
 from services.records.recording import Recorder
+from services.versions import tried
 
 LOG = logging.getLogger("rightly.moves")
 _ID_LENGTH = 26
@@ -33,11 +34,14 @@ class Mover:
         registry: Where they are.
         recorder: Where what was done is written down.
         plan: Returns the digest of the change-control plan in force; may raise `PlanError`.
+        try_out: Raises `GraphRejectedError` for a version that cannot be served, before the
+            pointer moves to it. Going back asks nothing: what answered before can be served.
     """
 
     registry: Registry
     recorder: Recorder
     plan: Callable[[], str]
+    try_out: Callable[[Version], None] = tried.ensure
 
     def promote(
         self,
@@ -55,7 +59,9 @@ class Mover:
 
         Raises:
             PlanError: If the plan cannot be read, whose digest is kept with the promotion.
+            GraphRejectedError: If the version cannot be served, with the reason.
         """
+        self.try_out(self.registry.version(model, version))
         chosen = self.registry.promote(
             model,
             version,
@@ -105,12 +111,14 @@ class Mover:
         Raises:
             PlanError: If the plan cannot be read, whose digest is kept with the rollout.
             VersionConflictError: If nothing is written down, so that it could never be judged.
+            GraphRejectedError: If the version cannot be served, with the reason.
         """
         if self.recorder.journal is None:
             raise VersionConflictError(
                 "nothing is written down here (recording = off), so a trial can never be judged; "
                 "record answers, or leave the trials out of the change-control plan"
             )
+        self.try_out(self.registry.version(model, version))
         begun = rollouts.begin(
             self.registry,
             model,
