@@ -187,6 +187,11 @@ class Session:
             for each, target in zip(values, chosen, strict=True)
         ]
 
+    @property
+    def kinds(self) -> tuple[contract.Kind, ...]:
+        """The graphs that the version has."""
+        return ("predict",) if self._explain is None else ("predict", "explain")
+
     def raw(
         self, kind: contract.Kind, images: NDArray[np.uint8], targets: Sequence[int]
     ) -> dict[str, NDArray[Any]]:
@@ -209,7 +214,7 @@ class Session:
             feed: dict[str, NDArray[Any]] = {"images": images, "target": chosen}
         else:
             relevance = ("lrp",) if "lrp" in self.explainers else ()
-            names, graph = (*_ANSWERS, "input_gradient", *relevance), self._explain
+            names, graph = (*_ANSWERS, "input_gradient", *relevance), self._second()
             feed = {"pixels": images.astype(np.float32), "target": chosen}
         return dict(zip(names, graph.run(names, feed), strict=True))
 
