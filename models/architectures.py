@@ -2,18 +2,21 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from models import backbones, contract, specs
+from models import backbones, checkpoints, contract, endings, fitting, presets, specs, targets
 from models.errors import ArchitectureError
-from models.types import ClassifierSpec, Preprocessing
+from models.fitting import Fitted
+from models.targets import Target
+from models.types import Channels, ClassifierSpec, Preprocessing
 
 NAMES: tuple[str, ...] = (
     backbones.SMALL_CNN,
@@ -21,11 +24,13 @@ NAMES: tuple[str, ...] = (
     *backbones.torchvision_names(),
 )
 
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
-_HALF = (0.5, 0.5, 0.5)
-_LITE_MEAN = (127 / 255, 127 / 255, 127 / 255)
-_LITE_STD = (128 / 255, 128 / 255, 128 / 255)
+# ITU-R BT.601, as Pillow makes grey of colours.
+_LUMINANCE = (0.299, 0.587, 0.114)
+_MIXTURES = {
+    "bgr": ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)),
+    "grey": (_LUMINANCE,),
+    "grey_rgb": (_LUMINANCE,) * 3,
+}
 _HIDDEN_UNITS = 256
 _HIDDEN_DROPOUT = 0.5
 _MAP_AXES = 4
@@ -63,14 +68,17 @@ class Classifier(nn.Module):
     spec: ClassifierSpec
     mean: Tensor
     std: Tensor
+    mixture: Tensor | None
 
     def __init__(self, spec: ClassifierSpec, network: nn.Module) -> None:
         super().__init__()
         self.spec = spec
         self.network = network
         # Not persistent: the spec holds them, and a second copy could disagree.
-        self.register_buffer("mean", _per_channel(spec.preprocessing.mean), persistent=False)
-        self.register_buffer("std", _per_channel(spec.preprocessing.std), persistent=False)
+        mean, std = _normalisation(spec.preprocessing)
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
+        self.register_buffer("mixture", _mixture(spec.preprocessing), persistent=False)
         self._last_linear = backbones.last_linear(network)
         outputs = backbones.linear(network, self._last_linear).out_features
         if outputs != len(spec.classes):
@@ -89,7 +97,9 @@ class Classifier(nn.Module):
         return logits
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Return images [N,3,H,W] in [0,1] as the network takes them."""
+        """Return RGB images [N,3,H,W] in [0,1] as the network takes them."""
+        if self.mixture is not None:
+            images = functional.conv2d(images, self.mixture)
         return (images - self.mean) / self.std
 
     def trace(self, images: Tensor) -> Forward:
@@ -144,6 +154,12 @@ class Classifier(nn.Module):
         Raises:
             ArchitectureError: If the values are neither maps nor a square number of tokens.
         """
+        if (found := self.spec.grid) is not None:
+            if found.layout == "tokens":
+                patches = values[:, found.skipped : found.skipped + found.rows * found.columns]
+                axes = (-1, values.shape[2], found.rows, found.columns)
+                return patches.transpose(1, 2).reshape(axes)
+            return values.permute(0, 3, 1, 2) if found.layout == "maps_last" else values
         if values.dim() == _MAP_AXES:
             if backbones.channels_last(self.spec.architecture):
                 return values.permute(0, 3, 1, 2)
@@ -167,6 +183,9 @@ def default_spec(
     head: Literal["linear", "hidden256"] = "linear",
     height: int | None = None,
     width: int | None = None,
+    published: bool = False,
+    channels: Channels = "rgb",
+    target_layer: str | None = None,
 ) -> ClassifierSpec:
     """Return the spec of an architecture with its usual input, normalisation and target layer.
 
@@ -177,6 +196,11 @@ def default_spec(
         head: "linear", or "hidden256" for the 256-unit ReLU head with dropout.
         height: Rows of the input; the architecture's own size when None.
         width: Columns of the input; as `height` when None.
+        published: Fit images as the architecture's published weights want it, which cuts their
+            borders away; False resizes the whole image.
+        channels: What the network takes.
+        target_layer: The layer that Grad-CAM reads; the architecture's usual one when None, of
+            your own network the last feature map.
 
     Raises:
         ArchitectureError: If the architecture or its input size is not possible, or the classes
@@ -190,16 +214,17 @@ def default_spec(
     minimum = 2
     if len(classes) < minimum or len(set(classes)) != len(classes):
         raise ArchitectureError(f"expected at least two different classes, got {list(classes)}")
-    usual = backbones.default_size(architecture)
-    rows = height or width or usual[0]
-    columns = width or height or usual[1]
-    mean, std = _normalisation(architecture)
+    preset = presets.sized(presets.published(architecture), height, width)
+    size = preset if published else presets.stretched(preset)
+    size = replace(size, channels=channels)
+    found = _target(architecture, size, target_layer)
     return ClassifierSpec(
         architecture=architecture,
         classes=tuple(classes),
-        preprocessing=Preprocessing(height=rows, width=columns, mean=mean, std=std),
-        target_layer=backbones.target_layer(architecture, height=rows, width=columns),
+        preprocessing=size,
+        target_layer=found.layer,
         head=head,
+        grid=found.grid,
     )
 
 
@@ -220,23 +245,41 @@ def build(
     References:
         The "hidden256" head: Hagos, Curran, Mac Namee (2023), arXiv:2307.06026, section 4.
     """
-    size = spec.preprocessing
-    network = backbones.create(
-        spec.architecture, len(spec.classes), height=size.height, width=size.width
-    )
-    last = backbones.last_linear(network)
-    if spec.head == "hidden256":
-        features = backbones.linear(network, last).in_features
-        head = nn.Sequential(
-            nn.Linear(features, _HIDDEN_UNITS),
-            nn.ReLU(),
-            nn.Dropout(_HIDDEN_DROPOUT),
-            nn.Linear(_HIDDEN_UNITS, len(spec.classes)),
-        )
-        network.set_submodule(last, head)
+    network, last = _bare(spec)
     if pretrained_state is not None:
-        _adopt(network, pretrained_state, head=last, architecture=spec.architecture)
+        own = network.state_dict()
+        found = fitting.fit(pretrained_state, own, head=last, what=spec.architecture)
+        network.load_state_dict(own | (found.state if found.head_fits else _below(found, last)))
     return Classifier(spec, network)
+
+
+def build_from(
+    spec: ClassifierSpec, path: Path, *, averages: bool = True
+) -> tuple[Classifier, Fitted]:
+    """Build a classifier of the weights in a file, as somebody's training left it.
+
+    Args:
+        spec: What to build.
+        path: A file that `checkpoints.read` reads.
+        averages: Take averaged weights (EMA, SWA) where the file holds both.
+
+    Returns:
+        The classifier in train mode, and what was taken and what was left out. One output of the
+        file's last layer becomes two, where the spec has two classes: the probability of the
+        second is the sigmoid of that one.
+
+    Raises:
+        ArchitectureError: If the file cannot be read, or its weights do not belong to the spec.
+    """
+    content = checkpoints.read(path)
+    network, last = _bare(spec)
+    own = network.state_dict()
+    found = fitting.fit(content, own, head=last, what=spec.architecture, averages=averages)
+    state = endings.two_of_one(found.state, head=last, classes=len(spec.classes))
+    endings.check_outputs(state, own, classes=len(spec.classes))
+    fitting.check(own, state, spec.architecture)
+    network.load_state_dict(state)
+    return Classifier(spec, network), found
 
 
 def save_weights(classifier: Classifier, path: Path) -> None:
@@ -263,57 +306,85 @@ def load_weights(classifier: Classifier, path: Path) -> None:
         ArchitectureError: If the file is not safetensors, or holds other tensors than the
             classifier; the classifier then keeps its weights.
     """
-    try:
-        state = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ArchitectureError(f"cannot read weights from {path}: {error}") from error
-    _check_fit(classifier.state_dict(), state, classifier.spec.architecture)
+    state = checkpoints.read(path)
+    fitting.check(classifier.state_dict(), state, classifier.spec.architecture)
     classifier.load_state_dict(state)
 
 
-def _adopt(
-    network: nn.Module, published: Mapping[str, Tensor], *, head: str, architecture: str
-) -> None:
-    own = network.state_dict()
-    state = {name.removeprefix("network."): value for name, value in published.items()}
-    for name in {*own, *state}:
-        belongs_to_head = name.startswith(f"{head}.")
-        same = name in own and name in state and own[name].shape == state[name].shape
-        if belongs_to_head and not same:
-            state.pop(name, None)
-            if name in own:
-                state[name] = own[name]
-        elif name.endswith("num_batches_tracked") and name in own:
-            state.setdefault(name, own[name])  # older files do not have this counter
-    _check_fit(own, state, architecture)
-    network.load_state_dict(state)
-
-
-def _check_fit(own: Mapping[str, Tensor], given: Mapping[str, Tensor], architecture: str) -> None:
-    problems = [f"{name} is missing" for name in own if name not in given]
-    problems += [f"{name} is unknown" for name in given if name not in own]
-    problems += [
-        f"{name} has shape {list(given[name].shape)}, expected {list(own[name].shape)}"
-        for name in own
-        if name in given and own[name].shape != given[name].shape
-    ]
-    if problems:
-        shown = 3
-        more = f", and {len(problems) - shown} more" if len(problems) > shown else ""
-        raise ArchitectureError(
-            f"the weights do not belong to {architecture}: {'; '.join(problems[:shown])}{more}"
+def _target(architecture: str, size: Preprocessing, stated: str | None) -> Target:
+    """Return the layer to read; its layout where the architecture's name does not tell it."""
+    if stated is None and not backbones.is_own(architecture):
+        usual = backbones.target_layer(architecture, height=size.height, width=size.width)
+        return Target(usual, None)
+    channels = 1 if size.channels == "grey" else 3
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = backbones.create(
+            architecture, 2, height=size.height, width=size.width, channels=channels
         )
+        images = torch.randn(2, channels, size.height, size.width)
+    try:
+        if stated is None:
+            return targets.find(network, images)
+        return Target(stated, targets.layout(network, stated, images))
+    except (ArchitectureError, MemoryError):
+        raise
+    except Exception as error:  # whatever the user's own network raises is his to read
+        raise ArchitectureError(
+            f"{architecture} fails on images [N,{channels},{size.height},{size.width}]: "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
-def _normalisation(
-    architecture: str,
-) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    if architecture == backbones.SMALL_CNN:
-        return _HALF, _HALF
-    if architecture == backbones.EFFICIENTNET_LITE0:
-        return _LITE_MEAN, _LITE_STD
-    return _IMAGENET_MEAN, _IMAGENET_STD
+def _bare(spec: ClassifierSpec) -> tuple[nn.Module, str]:
+    """Return a spec's network with fresh weights, and the name of its last layer or head."""
+    size = spec.preprocessing
+    network = backbones.create(
+        spec.architecture,
+        len(spec.classes),
+        height=size.height,
+        width=size.width,
+        channels=1 if size.channels == "grey" else 3,
+    )
+    last = backbones.last_linear(network)
+    if spec.outputs == "probabilities":
+        endings.take_off(network)
+    endings.widen(network, last, len(spec.classes))
+    if spec.head == "hidden256":
+        features = backbones.linear(network, last).in_features
+        head = nn.Sequential(
+            nn.Linear(features, _HIDDEN_UNITS),
+            nn.ReLU(),
+            nn.Dropout(_HIDDEN_DROPOUT),
+            nn.Linear(_HIDDEN_UNITS, len(spec.classes)),
+        )
+        network.set_submodule(last, head)
+    return network, last
 
 
-def _per_channel(values: tuple[float, float, float]) -> Tensor:
-    return torch.tensor(values).view(1, 3, 1, 1)
+def _below(found: Fitted, head: str) -> dict[str, Tensor]:
+    return {name: each for name, each in found.state.items() if not name.startswith(f"{head}.")}
+
+
+def _normalisation(size: Preprocessing) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation per channel, with what `transform_input` adds to them."""
+    mean, std = (torch.tensor(each, dtype=torch.float64) for each in (size.mean, size.std))
+    if size.transform_input:
+        own_mean, own_std, half = (
+            torch.tensor(each, dtype=torch.float64)
+            for each in (presets.IMAGENET_MEAN, presets.IMAGENET_STD, presets.HALF)
+        )
+        # ((x - mean) / std · own_std + own_mean - ½) / ½, as one mean and one deviation.
+        mean = mean - std * (own_mean - half) / own_std
+        std = std * half / own_std
+    channels = 1 if size.channels == "grey" else 3
+    return (
+        mean[:channels].float().view(1, channels, 1, 1),
+        std[:channels].float().view(1, channels, 1, 1),
+    )
+
+
+def _mixture(size: Preprocessing) -> Tensor | None:
+    """Return which mixture of red, green and blue each channel is, [C,3,1,1]; None for RGB."""
+    rows = _MIXTURES.get(size.channels)
+    return None if rows is None else torch.tensor(rows).view(len(rows), 3, 1, 1)

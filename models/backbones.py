@@ -6,21 +6,17 @@ State dictionaries keep the names of their origin, so that published weights loa
 
 import importlib
 from collections import OrderedDict
-from collections.abc import Callable
 from functools import cache
 
 import torch
 import torchvision
-from torch import Tensor, nn
+from torch import nn
 
 from models.errors import ArchitectureError
 
 SMALL_CNN = "small_cnn"
 EFFICIENTNET_LITE0 = "efficientnet_lite0"
 
-_SMALL_CNN_SIZE = 28
-_EFFICIENTNET_LITE0_SIZE = 224
-_MAP_AXES = 4
 
 # Where each torchvision family ends its feature maps; the longest matching beginning counts, and
 # a negative number counts the children of a layer from their end.
@@ -52,14 +48,17 @@ def torchvision_names() -> tuple[str, ...]:
     return tuple(name for name in names if not name.startswith("squeezenet"))
 
 
-def create(architecture: str, classes: int, *, height: int, width: int) -> nn.Module:
-    """Build a bare network that maps normalised images [N,3,height,width] to logits [N,classes].
+def create(
+    architecture: str, classes: int, *, height: int, width: int, channels: int = 3
+) -> nn.Module:
+    """Build a bare network that maps normalised images [N,C,height,width] to logits [N,classes].
 
     Args:
         architecture: A torchvision name, "small_cnn", "efficientnet_lite0" or "module:factory".
         classes: Number of classes.
         height: Rows of the input.
         width: Columns of the input.
+        channels: Of the images; the first convolution of a named network is made to take them.
 
     Returns:
         The network with fresh weights from torch's global random state; no activation of its
@@ -67,7 +66,7 @@ def create(architecture: str, classes: int, *, height: int, width: int) -> nn.Mo
 
     Raises:
         ArchitectureError: If the name is unknown, its package is missing, or it cannot take this
-            input size.
+            input size or so many channels.
     """
     if ":" in architecture:
         network = _from_factory(architecture, classes)
@@ -85,7 +84,16 @@ def create(architecture: str, classes: int, *, height: int, width: int) -> nn.Mo
     for module in network.modules():
         if getattr(module, "inplace", False):
             module.inplace = False  # type: ignore[assignment]  # a flag of activations and dropout
+    _take_channels(network, architecture, channels)
     return network
+
+
+def input_channels(network: nn.Module) -> int | None:
+    """Return how many channels the first convolution takes; None where there is none."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            return module.in_channels
+    return None
 
 
 def small_cnn(classes: int) -> nn.Sequential:
@@ -125,33 +133,18 @@ def small_cnn(classes: int) -> nn.Sequential:
     return network
 
 
-def default_size(architecture: str) -> tuple[int, int]:
-    """Return the rows and columns that an architecture's published weights were made for."""
-    if architecture == SMALL_CNN:
-        return _SMALL_CNN_SIZE, _SMALL_CNN_SIZE
-    if architecture == EFFICIENTNET_LITE0 or ":" in architecture:
-        return _EFFICIENTNET_LITE0_SIZE, _EFFICIENTNET_LITE0_SIZE
-    (side,) = torchvision.models.get_model_weights(architecture).DEFAULT.transforms().crop_size
-    return side, side
-
-
 def target_layer(architecture: str, *, height: int, width: int) -> str:
     """Return the dotted name of the layer that Grad-CAM should read.
 
-    For the user's own network this is the last module whose output is a feature map of more than
-    one position; it is found by one forward pass on an empty image.
+    Not of the user's own network: `models.targets` finds it there.
 
     Raises:
-        ArchitectureError: If the network cannot be built, or has no such layer.
+        ArchitectureError: If the network cannot be built.
     """
     if architecture == SMALL_CNN:
         return "relu4"
     if architecture == EFFICIENTNET_LITE0:
         return "_swish"
-    if ":" in architecture:
-        return _last_feature_map(
-            create(architecture, 2, height=height, width=width), height, width
-        )
     families = [name for name in _TARGET_LAYERS if architecture.startswith(name)]
     pattern = _TARGET_LAYERS[max(families, key=len)]
     if "-" not in pattern:
@@ -159,6 +152,11 @@ def target_layer(architecture: str, *, height: int, width: int) -> str:
     with torch.device("meta"):
         network = create(architecture, 2, height=height, width=width)
     return _resolve(network, pattern)
+
+
+def is_own(architecture: str) -> bool:
+    """Tell whether nothing is known of an architecture by its name: a factory of the user's."""
+    return ":" in architecture
 
 
 def channels_last(architecture: str) -> bool:
@@ -217,6 +215,31 @@ def _from_torchvision(architecture: str, classes: int, height: int, width: int) 
     return network  # type: ignore[no-any-return]  # torchvision has no types
 
 
+def _take_channels(network: nn.Module, architecture: str, channels: int) -> None:
+    """Let the first convolution take so many channels; the user's own network must do so."""
+    found = input_channels(network)
+    if found in {None, channels}:
+        return
+    if ":" in architecture:
+        raise ArchitectureError(
+            f"{architecture} takes images of {found} channels, not of {channels}: "
+            "a grey network is exported with --channels grey, a colour network with rgb or bgr"
+        )
+    name = next(n for n, each in network.named_modules() if isinstance(each, nn.Conv2d))
+    old = network.get_submodule(name)
+    if not isinstance(old, nn.Conv2d):
+        raise ArchitectureError(f"{architecture} has no convolution {name!r} to read images with")
+    taking = nn.Conv2d(
+        channels,
+        old.out_channels,
+        old.kernel_size,  # type: ignore[arg-type]  # a pair, as torch itself keeps it
+        old.stride,  # type: ignore[arg-type]
+        old.padding,  # type: ignore[arg-type]
+        bias=old.bias is not None,
+    )
+    network.set_submodule(name, taking)
+
+
 def _plain_densenet(network: nn.Module) -> nn.Sequential:
     """The same network as a sequence: the original overwrites its feature map in place."""
     return nn.Sequential(
@@ -267,13 +290,16 @@ def _from_factory(architecture: str, classes: int) -> nn.Module:
     module_name, _, factory_name = architecture.partition(":")
     try:
         factory = getattr(importlib.import_module(module_name), factory_name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ArchitectureError(f"cannot import the factory {architecture!r}: {error}") from error
+    except Exception as error:  # likewise
+        raise ArchitectureError(
+            f"cannot import the factory {architecture!r}: {type(error).__name__}: {error}"
+        ) from error
     try:
         network = factory(num_classes=classes)
-    except TypeError as error:
+    except Exception as error:  # whatever the user's own code raises is his to read
         raise ArchitectureError(
-            f"{architecture!r} cannot be called as factory(num_classes={classes}): {error}"
+            f"{architecture!r} cannot be called as factory(num_classes={classes}): "
+            f"{type(error).__name__}: {error}"
         ) from error
     if not isinstance(network, nn.Module):
         raise ArchitectureError(
@@ -291,30 +317,3 @@ def _resolve(network: nn.Module, pattern: str) -> str:
             part = children[int(part)]  # noqa: PLW2901  # the child's name stands for its position
         name = f"{name}.{part}" if name else part
     return name
-
-
-def _last_feature_map(network: nn.Module, height: int, width: int) -> str:
-    found: list[str] = []
-
-    def note(name: str) -> Callable[[nn.Module, object, object], None]:
-        def hook(_module: nn.Module, _inputs: object, output: object) -> None:
-            if (
-                isinstance(output, Tensor)
-                and output.dim() == _MAP_AXES
-                and output[0, 0].numel() > 1
-            ):
-                found.append(name)
-
-        return hook
-
-    for name, module in network.named_modules():
-        if name:
-            module.register_forward_hook(note(name))
-    with torch.no_grad():
-        network.eval()(torch.zeros(1, 3, height, width))
-    if not found:
-        raise ArchitectureError(
-            f"{type(network).__name__} has no layer with a feature map [N,C,h,w] at "
-            f"{height} x {width}; name the target layer in the spec"
-        )
-    return found[-1]

@@ -164,7 +164,7 @@ class Card:
             "name": self.name,
             "version": self.version,
             "created_at": self.created_at,
-            "spec": asdict(self.spec),
+            "spec": specs.to_mapping(self.spec),
             "files": {path: asdict(entry) for path, entry in self.files.items()},
             **asdict(self.fields),
         }

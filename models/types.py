@@ -22,26 +22,67 @@ class ModelRef:
     digest: str
 
 
+Fit = Literal["stretch", "crop", "letterbox"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+Channels = Literal["rgb", "bgr", "grey", "grey_rgb"]
+Outputs = Literal["logits", "probabilities"]
+
+
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """How pixels become a classifier's input; the normalisation itself is part of the graph.
+    """How pixels become a classifier's input; channels and normalisation are part of the graph.
 
     Attributes:
         height: Rows of the input.
         width: Columns of the input.
-        mean: Subtracted per RGB channel, on pixels in [0, 1].
-        std: Divides per RGB channel afterwards.
-        fit: "stretch" resizes both sides; "crop" resizes the shorter side to
-            `size / crop_fraction` and takes the centre.
-        crop_fraction: Share of the resized shorter side that a crop keeps, in (0, 1].
+        mean: Subtracted per channel, in the network's own order, on pixels in [0, 1].
+        std: Divides per channel afterwards.
+        fit: "stretch" resizes both sides; "crop" resizes the shorter side and takes the centre;
+            "letterbox" resizes the longer side and fills the rest.
+        crop_fraction: Share of the resized shorter side that a crop keeps, in (0, 1]; where
+            `resize` says nothing.
+        resize: Pixels that the shorter side has after "crop" has resized it, or both sides after
+            "stretch" (the height; the width in proportion), before the centre is cut. None cuts
+            first and resizes in one step.
+        interpolation: The filter.
+        antialias: Whether the filter widens with the reduction, as Pillow's and torchvision's do
+            and OpenCV's does not.
+        channels: What the network takes: "rgb", "bgr", one channel of "grey", or "grey_rgb", grey
+            in three channels.
+        transform_input: Whether the network's origin normalises once more, as torchvision's
+            GoogLeNet and Inception do.
+        fill: Grey of what lies beside a letterboxed image, 0..255.
     """
 
     height: int
     width: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    fit: Literal["stretch", "crop"] = "stretch"
+    fit: Fit = "stretch"
     crop_fraction: float = 1.0
+    resize: int | None = None
+    interpolation: Interpolation = "bilinear"
+    antialias: bool = True
+    channels: Channels = "rgb"
+    transform_input: bool = False
+    fill: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """How the target layer's output lies over the image.
+
+    Attributes:
+        layout: "maps" [N,C,h,w], "maps_last" [N,h,w,C], or "tokens" [N,T,C].
+        rows: h; of tokens, rows of patches.
+        columns: w; of tokens, patches in a row.
+        skipped: Tokens before the first patch, such as the class token.
+    """
+
+    layout: Literal["maps", "maps_last", "tokens"]
+    rows: int
+    columns: int
+    skipped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +96,10 @@ class ClassifierSpec:
         target_layer: Dotted name of the module that Grad-CAM reads.
         head: "linear" for the architecture's own last layer, "hidden256" for the
             256-unit ReLU head with dropout of Hagos et al. (2023).
+        outputs: What the network as its author wrote it ends in: "logits", or "probabilities",
+            whose last softmax is then taken off.
+        grid: How the target layer's output lies over the image; None where the architecture's
+            name tells.
     """
 
     architecture: str
@@ -62,6 +107,8 @@ class ClassifierSpec:
     preprocessing: Preprocessing
     target_layer: str
     head: Literal["linear", "hidden256"] = "linear"
+    outputs: Outputs = "logits"
+    grid: Grid | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ does not pass in silence.
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 PREFIX = "RIGHTLY_"
 FILE = "rightly.toml"
+EMBEDDED = "digits"  # the small model that `rightly up` trains where there is none
 _TRAINING_NAMES = {"PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "PYTHONPATH", "TMPDIR"}
 # Read by others: the file's place by `load`, the folder of test images by the tests.
 _NOT_SETTINGS = {"CONFIG", "DATA"}
@@ -104,8 +105,8 @@ class Settings(BaseModel):
     """The claim from which the role follows: one word or a list."""
     oidc_roles: str = ""
     """Which role a word of that claim gives: `radiologists=reviewer, leads=approver`."""
-    default_model: str = "digits"
-    """The model behind `POST /predict`."""
+    default_model: str = ""
+    """The model behind `POST /predict`. Default: the only model there is, else `digits`."""
     poll_seconds: float = Field(default=0.5, gt=0, le=60)
     """How often a worker looks whether a champion pointer has moved."""
     max_body_bytes: int = Field(default=20_000_000, ge=1_000, le=1_000_000_000)
@@ -201,6 +202,10 @@ class Settings(BaseModel):
     """Days that heatmaps, regions, embeddings and probabilities are kept."""
     keep_events_days: int = Field(default=0, ge=0, le=36_500)
     """Days that all other events are kept, at least 183; 0 for ever."""
+
+    def default_among(self, names: Collection[str]) -> str:
+        """Return the model that is meant where none is named, given the models there are."""
+        return self.default_model or (next(iter(names)) if len(names) == 1 else EMBEDDED)
 
 
 def role_mapping(text: str) -> dict[str, str]:

@@ -119,7 +119,7 @@ def covers(classifier: Classifier) -> bool:
     blank = torch.zeros(1, 3, size.height, size.width).to(classifier.mean)
     try:
         with torch.no_grad():
-            linearised.record(classifier.network, blank, 1.0)
+            linearised.record(classifier.network, classifier.normalise(blank), 1.0)
     except ExplainerError:
         return False
     return True

@@ -29,6 +29,7 @@ from services import telemetry
 from services.errors import NotReadyError
 from services.isolation import Isolation
 from services.rollouts.candidates import Candidate
+from services.settings import Settings
 
 _log = logging.getLogger(__name__)
 # What could not be opened may have lacked memory or files, and not be bad.
@@ -109,6 +110,10 @@ class Champions:
         """Return all models that this worker serves, by name."""
         served = [(slot.current, self._since[name]) for name, slot in sorted(self._slots.items())]
         return [InService(now.ref, now.session.providers, since) for now, since in served]
+
+    def default(self, chosen: Settings) -> str:
+        """Return the model that answers where a request names none."""
+        return chosen.default_among(self._slots)
 
     def refresh(self) -> int:
         """Look at every pointer and take what has moved into service; return how many did."""

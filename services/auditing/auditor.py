@@ -20,7 +20,7 @@ from audit.store.ledger import Ledger
 from audit.watch.watching import Promise, Watching
 from models.errors import RegistryError
 from models.registry import Registry
-from services import clock, logs, secret, settings
+from services import boundary, clock, logs, secret, settings
 from services.auditing import fire_drills, notifying
 from services.auditing.fire_drills import FireDrills
 from services.auditing.gauges import Gauges, exposed
@@ -169,4 +169,5 @@ def _retention(chosen: Settings) -> erasure.Retention:
 
 
 if __name__ == "__main__":
-    main()
+    with boundary.one_line():
+        main()

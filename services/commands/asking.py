@@ -47,7 +47,7 @@ def predict(
     """Classify images and say why, without a server."""
     chosen = settings.load()
     registry = versions.opened()
-    found = versions.find(registry, model or chosen.default_model, version)
+    found = versions.find(registry, model or versions.default(chosen), version)
     registry.verify(found)
     from models.runtime import LARGEST_BATCH, Session
 
@@ -75,7 +75,7 @@ def samples(
 ) -> None:
     """List the sample images that travel with a model, and write them to a folder."""
     chosen = settings.load()
-    found = versions.find(versions.opened(), model or chosen.default_model, version)
+    found = versions.find(versions.opened(), model or versions.default(chosen), version)
     there = sample_files.read(found.folder)
     if not there:
         terminal.say(f"{found.ref.name} version {found.ref.version} carries no samples")
@@ -99,6 +99,16 @@ def read_image(path: Path, shape: Preprocessing, chosen: Settings) -> NDArray[np
         RequestError: If it cannot be read; the message names the file.
         ImageError: If it cannot be decoded; likewise.
     """
+    return preprocessing.prepare(decoded(path, chosen), shape)
+
+
+def decoded(path: Path, chosen: Settings) -> NDArray[np.uint8]:
+    """Return an image file's RGB pixels at its own size, within the settings' limits.
+
+    Raises:
+        RequestError: If it cannot be read; the message names the file.
+        ImageError: If it cannot be decoded; likewise.
+    """
     from models.pictures.decoding import Limits, decode_image
 
     try:
@@ -106,10 +116,9 @@ def read_image(path: Path, shape: Preprocessing, chosen: Settings) -> NDArray[np
     except OSError as error:
         raise RequestError(f"{path}: {error.strerror}") from error
     try:
-        pixels = decode_image(content, Limits(chosen.max_body_bytes, chosen.max_pixels))
+        return decode_image(content, Limits(chosen.max_body_bytes, chosen.max_pixels))
     except ImageError as error:
         raise type(error)(f"{path}: {error}") from error
-    return preprocessing.prepare(pixels, shape)
 
 
 class _Answer:

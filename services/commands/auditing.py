@@ -12,7 +12,7 @@ import typer
 
 from audit.errors import StoreError
 from services import clock, secret, settings
-from services.commands import terminal
+from services.commands import terminal, versions
 from services.settings import Settings
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -63,7 +63,7 @@ def requests(
     from audit.store import decisions
 
     chosen = settings.load()
-    name = model or chosen.default_model
+    name = model or versions.default(chosen)
     with store(chosen).connected() as connection:
         asked = decisions.requests(connection, name)
         latest = decisions.decided(connection, name, limit=1)
@@ -195,7 +195,7 @@ def drill(
     from services.records.stores import StoreReader
 
     chosen = settings.load()
-    version = Registry(chosen.registry).champion(model or chosen.default_model)
+    version = Registry(chosen.registry).champion(model or versions.default(chosen))
     session = Session.open(version.folder, device=chosen.device, threads=1)
     writer, reading = recorder(chosen), StoreReader(chosen.store)
     outcome = drilling.drill(version, session, writer, reading, clock=clock.now, patience=patience)

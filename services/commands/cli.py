@@ -4,6 +4,9 @@ Each verb is named with its function in `services.commands`; only the one that i
 imported, so that `rightly --help` answers at once.
 """
 
+from importlib import metadata
+from typing import Annotated
+
 import typer
 
 from services.commands import lazily
@@ -13,7 +16,7 @@ VERBS = {
     "serve": "serving:serve",
     "predict": "asking:predict",
     "samples": "asking:samples",
-    "export": "making:export",
+    "export": "exporting:export",
     "train": "learning:train",
     "evaluate": "learning:evaluate",
     "compare": "learning:compare",
@@ -84,14 +87,30 @@ app = typer.Typer(
     name="rightly",
     cls=lazily.root(VERBS, GROUPS),
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
 
+def _tell_version(asked: bool) -> None:  # noqa: FBT001 - typer hands it over by position
+    if asked:
+        typer.echo(f"rightly {metadata.version('rightly')}")
+        raise typer.Exit
+
+
 @app.callback()
-def rightly() -> None:
+def rightly(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the version and end.",
+            callback=_tell_version,
+            is_eager=True,
+        ),
+    ] = False,
+) -> None:
     """Serve image classifiers with the reason for each answer."""
 
 

@@ -1,8 +1,9 @@
-"""`rightly export` and `rightly models add|convert`: how a network becomes a version."""
+"""`rightly models add|convert`, and how a network becomes a version."""
 
+import codecs
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
@@ -23,6 +24,7 @@ IMAGENET = "imagenet"
 _PARITY_IMAGES = 32
 _PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"}
 _SEED = 0
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 Samples = Annotated[
     Path | None,
@@ -64,7 +66,7 @@ def add(
         from models.imagenet import imagenet_classifier
 
         classifier = imagenet_classifier()
-        found = _export(
+        found = file_version(
             name or IMAGENET,
             classifier,
             samples=samples,
@@ -73,54 +75,6 @@ def add(
             report=report,
         )
     versions.filed(registry, found, promote=promote, reason="the published weights")
-
-
-def export(
-    weights: Annotated[Path, typer.Argument(help="A safetensors file.")],
-    *,
-    architecture: Annotated[
-        str, typer.Option(help="Its architecture, or your own `module:factory`.")
-    ],
-    classes: Annotated[
-        str,
-        typer.Option(
-            help="The labels in the order of the outputs: separated by commas, "
-            "or a text file with one on each line."
-        ),
-    ],
-    name: Annotated[str, typer.Option(help="The model's name in the registry.")],
-    head: Annotated[
-        Literal["linear", "hidden256"],
-        typer.Option(help="The architecture's own last layer, or two."),
-    ] = "linear",
-    height: Annotated[int | None, typer.Option(help="Rows of the input.")] = None,
-    width: Annotated[int | None, typer.Option(help="Columns of the input.")] = None,
-    samples: Samples = None,
-    half: Half = False,
-    note: Annotated[str, typer.Option(help="A sentence for the card.")] = "",
-    promote: versions.Promote = None,
-) -> None:
-    """Turn trained weights into a version: graphs, parity check, card."""
-    registry = versions.opened()
-    with terminal.progress() as report:
-        report(f"building {architecture}", 0.0)
-        from models import architectures
-
-        spec = architectures.default_spec(
-            architecture, labels(classes), head=head, height=height, width=width
-        )
-        classifier = architectures.build(spec)
-        architectures.load_weights(classifier, weights)
-        found = _export(
-            name,
-            classifier.eval(),
-            samples=samples,
-            half=half,
-            recipe={"weights": weights.name},
-            note=note,
-            report=report,
-        )
-    versions.filed(registry, found, promote=promote, reason=f"exported from {weights.name}")
 
 
 def convert(
@@ -134,23 +88,25 @@ def convert(
     terminal.say(f"{to}: {len(names)} tensors")
 
 
-def _export(
+def file_version(
     name: str,
     classifier: "Classifier",
     *,
     samples: Path | None,
     half: bool,
-    recipe: dict[str, str],
+    recipe: dict[str, cards.Json],
     report: terminal.Report,
     note: str = "",
 ) -> Version:
     """Export a classifier to a folder of its own and file that as a version."""
-    from models import sanity
+    from models import sanity, soundness
     from models.export import export as export_graphs
 
     shape = classifier.spec.preprocessing
     images = _generated(shape) if samples is None else photographs(samples, shape)
     origin = "generated images with a 1/f spectrum" if samples is None else "photographs"
+    report("does it answer as a classifier does?", 0.05)
+    soundness.check(classifier, images)
     report(f"exporting, comparing with torch on {len(images)} images", 0.1)
     with tempfile.TemporaryDirectory() as draft:
         folder = Path(draft)
@@ -168,17 +124,26 @@ def _export(
 
 
 def labels(classes: str) -> list[str]:
-    """Return labels named on the command line, or in a file with one on each line.
+    """Return the labels of `--classes`: separated by commas, or the lines of a file.
 
     Raises:
-        ArchitectureError: If the file is not there.
+        ArchitectureError: If there is no such file, or it is not UTF-8.
     """
+    if "," in classes:
+        return [each.strip() for each in classes.split(",")]
     path = Path(classes)
-    if path.is_file():
-        return [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
-    if path.suffix and "," not in classes:
-        raise ArchitectureError(f"no file {classes} with labels")
-    return [each.strip() for each in classes.split(",")]
+    if not path.is_file():
+        raise ArchitectureError(
+            f"no file {classes} with labels; or give them separated by commas, at least two"
+        )
+    content = path.read_bytes()
+    try:
+        text = content.decode("utf-16" if content.startswith(_UTF_16) else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ArchitectureError(
+            f"{classes} is not UTF-8 at byte {error.start}; save it as UTF-8"
+        ) from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _generated(shape: Preprocessing) -> NDArray[np.uint8]:

@@ -65,7 +65,7 @@ def retrain(
         name: float(value) for name, _, value in (each.partition("=") for each in setting or ())
     }
     request = Request(
-        model or chosen.default_model,
+        model or versions.default(chosen),
         objective,
         reason,
         versions.actor(),

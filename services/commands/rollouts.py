@@ -22,7 +22,7 @@ def status(model: Model = None, *, json: Json = False) -> None:
     from services.rollouts import looks
 
     chosen = settings.load()
-    registry, name = versions.opened(), model or chosen.default_model
+    registry, name = versions.opened(), model or versions.default(chosen)
     registry.versions(name)
     pointer, now = registry.pointer(name), clock.now()
     rollout, look, stale = pointer.rollout, None, False
@@ -67,7 +67,7 @@ def status(model: Model = None, *, json: Json = False) -> None:
 def withdraw(model: Model = None, *, reason: versions.Reason, rollout: Rollout = None) -> None:
     """Take the candidate off its trial; the champion answers everything again."""
     chosen = settings.load()
-    name = model or chosen.default_model
+    name = model or versions.default(chosen)
     with moving.mover(chosen) as mover:
         gone = mover.withdraw(
             name, reason=reason, actor=versions.actor(), now=clock.now(), rollout_id=rollout

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from services import clock, settings
-from services.commands import terminal
+from services.commands import terminal, versions
 from services.commands.auditing import recorder, store
 from services.commands.versions import actor as user
 
@@ -34,7 +34,7 @@ def shortcuts(
     With an option it looks again, or writes down what you make of one; an auditor must run.
     """
     chosen = settings.load()
-    name = model or chosen.default_model
+    name = model or versions.default(chosen)
     if confirm and dismiss:
         terminal.fail("a suspected shortcut is confirmed or dismissed, not both")
     if confirm or dismiss:

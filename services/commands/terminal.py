@@ -40,7 +40,11 @@ class ReadableGroup(TyperGroup):
         except KeyboardInterrupt as error:
             raise typer.Exit(INTERRUPTED) from error
         except _refusals() as error:
-            fail(error)
+            if isinstance(error, BrokenPipeError):  # the reader of a pipe has seen enough
+                raise
+            from services import boundary
+
+            fail(boundary.sentence(error))
 
 
 def fail(error: Exception | str) -> NoReturn:
@@ -49,7 +53,7 @@ def fail(error: Exception | str) -> NoReturn:
     Raises:
         Exit: Always.
     """
-    _errors.print(f"[bold red]error:[/] [red]{_plain(error)}[/]", soft_wrap=True, highlight=False)
+    _errors.print(f"[bold red]error:[/] [red]{plain(error)}[/]", soft_wrap=True, highlight=False)
     raise typer.Exit(FAILED)
 
 
@@ -60,7 +64,7 @@ def say(text: str) -> None:
 
 def warn(text: str) -> None:
     """Say on the error stream what is no reason to end, but wants a look."""
-    _errors.print(f"[bold yellow]warning:[/] {_plain(text)}", soft_wrap=True)
+    _errors.print(f"[bold yellow]warning:[/] {plain(text)}", soft_wrap=True)
 
 
 @contextmanager
@@ -114,7 +118,7 @@ def _lines() -> Report:
     def report(step: str, share: float, /) -> None:
         if not last or share < last[0] or share >= last[0] + _LINE_SHARE:
             last[:] = [share]
-            _errors.print(f"{share:4.0%} {_plain(step)}", soft_wrap=True, highlight=False)
+            _errors.print(f"{share:4.0%} {plain(step)}", soft_wrap=True, highlight=False)
 
     return report
 
@@ -146,14 +150,11 @@ def stoppable() -> Iterator[Callable[[], bool]]:
 
 
 def _refusals() -> tuple[type[Exception], ...]:
-    from audit.errors import AuditError
-    from models.errors import ModelsError
-    from services.errors import ServiceError
-    from services.settings import SettingsError
+    from services import boundary
 
-    return (ModelsError, AuditError, ServiceError, SettingsError)
+    return boundary.refusals()
 
 
-def _plain(error: Exception | str) -> str:
+def plain(error: Exception | str) -> str:
     """Return the words without what rich would take for markup, on one line."""
     return " ".join(str(error).split()).replace("[", r"\[")

@@ -37,11 +37,12 @@ def up(
     if not only_champion:
         check_free(chosen)
     registry = Registry(chosen.registry)
-    if chosen.default_model == embedded.NAME:
+    name = chosen.default_among(registry.models())
+    if name == embedded.NAME:
         with terminal.progress() as report:
             version = embedded.ensure_default(registry, now=clock.now(), progress=report)
     else:
-        version = registry.champion(chosen.default_model)
+        version = registry.champion(name)
     terminal.say(f"[bold]{version.ref.name}[/] version {version.ref.version} is the champion")
     if only_champion:
         return

@@ -9,6 +9,7 @@ import typer
 from models import archive
 from models.errors import RegistryError
 from models.registry import Registry, Version
+from models.statements import described
 from services import clock, settings
 from services.commands import terminal
 from services.versions.cautions import cautions
@@ -44,6 +45,11 @@ Promote = Annotated[
 def opened() -> Registry:
     """Return the registry of the settings."""
     return Registry(settings.load().registry)
+
+
+def default(chosen: settings.Settings) -> str:
+    """Return the model that is meant where a command names none."""
+    return chosen.default_among(Registry(chosen.registry).models())
 
 
 def find(registry: Registry, name: str, number: int | None) -> Version:
@@ -106,16 +112,14 @@ def show(name: Name, version: MaybeNumber = None, *, json: Json = False) -> None
         return
     shown = terminal.table(f"{name} version {found.ref.version}", "what", "value")
     card = found.card
-    fields, shape = card.fields, card.spec.preprocessing
+    fields = card.fields
     rows: dict[str, object] = {
         "digest": found.ref.digest,
         "filed": card.created_at,
         "folder": found.folder,
-        "architecture": f"{card.spec.architecture}, head {card.spec.head}",
         "classes": ", ".join(card.spec.classes[:20])
         + (" …" if len(card.spec.classes) > 20 else ""),  # noqa: PLR2004 - a line or two
-        "input": f"{shape.height} x {shape.width} pixels, {shape.fit}",
-        "target layer": card.spec.target_layer,
+        **described(card.spec),
         "heatmap": "{} x {} cells".format(*grid) if (grid := card.grid) else "not known",
         **{f"measure: {key}": value for key, value in fields.measures.items()},
         "parent": fields.lineage.parent or "none",

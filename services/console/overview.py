@@ -81,7 +81,7 @@ def overview(serving: Connected) -> HTMLResponse:
         here="/",
         **_models(serving),
         audited=readable(serving) is not None,
-        default=serving.settings.default_model,
+        default=serving.champions.default(serving.settings),
         port=serving.settings.port,
         coming=installing.note(serving.settings.home),
     )

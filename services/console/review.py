@@ -94,7 +94,7 @@ def review_page(
 ) -> HTMLResponse:
     """Show a queue of a model: image, heatmap and region, verdicts by key."""
     names = serving.registry.models()
-    default = serving.settings.default_model
+    default = serving.champions.default(serving.settings)
     name = model or (default if default in names else next(iter(names), None))
     who = layout.who()
     person = who.name if who.signed_in else reader

@@ -67,7 +67,7 @@ def try_page(
 ) -> HTMLResponse:
     """Drop an image, see what a version answers and which part of the image it goes by."""
     names = [name for name in serving.registry.models() if serving.registry.versions(name)]
-    default = serving.settings.default_model
+    default = serving.champions.default(serving.settings)
     name = model or (default if default in names else next(iter(names), None))
     chosen = None if name is None else choices(serving, name, version, beside)
     return layout.page("try.html", here="/try", models=names, chosen=chosen)

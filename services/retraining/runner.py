@@ -23,7 +23,7 @@ from audit import change_control
 from audit.errors import AuditError
 from models.errors import ModelsError
 from models.registry import Registry
-from services import clock, logs, secret, settings
+from services import boundary, clock, logs, secret, settings
 from services.errors import RecordUnavailableError, ServiceError
 from services.identifiers import identifier
 from services.isolation import Isolation
@@ -255,4 +255,5 @@ def _leadership(lock: Path, stop: threading.Event) -> Iterator[bool]:
 
 
 if __name__ == "__main__":
-    main()
+    with boundary.one_line():
+        main()

@@ -29,7 +29,7 @@ async def readyz(serving: Connected) -> Readiness:
 
     503 where it cannot answer. What is broken otherwise stands in `troubles`.
     """
-    default = serving.settings.default_model
+    default = serving.champions.default(serving.settings)
     models = [
         ServedModel(
             name=each.ref.name,
@@ -41,7 +41,11 @@ async def readyz(serving: Connected) -> Readiness:
         for each in serving.champions.in_service()
     ]
     if default not in {each.name for each in models}:
-        raise NotReadyError(f"the default model {default!r} has no version in service")
+        there = ", ".join(each.name for each in models) or "none"
+        raise NotReadyError(
+            f"the default model {default!r} has no version in service; there are {there}, and "
+            "the setting default_model chooses one"
+        )
     found = await asyncio.to_thread(troubles, serving)
     if stops := [each for each in found if each.stops]:
         raise NotReadyError(" ".join(f"{each.said} {each.remedy}" for each in stops))

@@ -54,7 +54,7 @@ class ImageForm(IOMixin, Options):  # type: ignore[misc]  # BentoML is untyped
 
 async def predict(serving: Serving, asked: Asked) -> Response:
     """Answer one image with the default model."""
-    model = serving.settings.default_model
+    model = serving.champions.default(serving.settings)
     try:
         answers = await wiring.answers(serving, model, asked)
     except EXPECTED as error:

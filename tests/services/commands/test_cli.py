@@ -297,7 +297,7 @@ def test_export_turns_weights_into_a_version_that_answers(run: Run, tmp_path: Pa
 
     given = weights(Path("trained.safetensors"))
     run("models", "convert", "trained.pt", "converted.safetensors")
-    Path("labels.txt").write_text("cat\ndog\n")
+    Path("labels.txt").write_text("\ufeffcat\ndog\n")
     words = ("--architecture", "small_cnn", "--name", "pets", "--height", 28)
     run("export", given, *words, "--classes", "cat,dog", "--note", "by hand")
     Path("photographs").mkdir()
@@ -326,7 +326,13 @@ def test_export_turns_weights_into_a_version_that_answers(run: Run, tmp_path: Pa
     ("words", "message"),
     [
         (("trained.safetensors", "--classes", "a,b,c"), "fc"),
-        (("trained.pt", "--classes", "cat,dog"), "cannot read weights"),
+        (("trained.pt", "--classes", "a,b,c"), "has 2 outputs, but 3 classes are named"),
+        (("trained.pt", "--classes", "cat,dog", "--mean", "1,2"), "three numbers"),
+        (("trained.pt", "--classes", "cat,dog", "--outputs", "findings"), "exclude each other"),
+        (
+            ("trained.pt", "--classes", ", ".join(f"a breed of number {k}" for k in range(37))),
+            "37",
+        ),
         (("trained.safetensors", "--classes", "labels.txt"), "no file labels.txt"),
         (("trained.safetensors", "--classes", "cat,cat"), "two different classes"),
         (("trained.safetensors", "--classes", "cat,dog", "--samples", "."), "no images in"),
