@@ -7,10 +7,10 @@ half covered on. Donors for the swap are other recent answers of the same versio
 
 import io
 import logging
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,9 @@ from services.identifiers import sampled
 LOG = logging.getLogger("rightly.auditor")
 # How many recent answers of a version can lend their surroundings.
 POOL = 32
+# Versions that stay loaded: those probed last. What could not be opened is tried again.
+MOST_LOADED = 4
+RETRY_AFTER = timedelta(minutes=1)
 _HALF = 0.5
 Key = tuple[str, int]
 
@@ -59,7 +62,8 @@ class ServedProber:
     registry: Registry
     share: float
     identify: Callable[[datetime], str]
-    _sessions: dict[Key, Session | None] = field(default_factory=dict)
+    _sessions: OrderedDict[Key, Session] = field(default_factory=OrderedDict)
+    _failed: dict[Key, datetime] = field(default_factory=dict)
     _pools: dict[Key, deque[Pictured]] = field(default_factory=dict)
 
     def probe(
@@ -81,7 +85,7 @@ class ServedProber:
     def _probe_version(
         self, key: Key, chosen: Sequence[Pictured], now: datetime
     ) -> Sequence[records.ProbeEvent]:
-        session = self._session(key)
+        session = self._session(key, now)
         pool = self._pools.setdefault(key, deque(maxlen=POOL))
         lenders = [*pool]
         pool.extend(chosen)
@@ -106,15 +110,26 @@ class ServedProber:
             for number, each in enumerate(chosen)
         ]
 
-    def _session(self, key: Key) -> Session | None:
-        if key not in self._sessions:
+    def _session(self, key: Key, now: datetime) -> Session | None:
+        """Return the version's session; None where it could not be opened a moment ago."""
+        session = self._sessions.pop(key, None)
+        if session is None:
+            failed = self._failed.get(key)
+            if failed is not None and timedelta(0) <= now - failed < RETRY_AFTER:
+                return None
             try:
                 folder = self.registry.version(*key).folder
-                self._sessions[key] = Session.open(folder, device="cpu", threads=1)
+                session = Session.open(folder, device="cpu", threads=1)
             except ModelsError as error:
                 LOG.warning("%s/%s cannot be probed: %s", *key, error)
-                self._sessions[key] = None
-        return self._sessions[key]
+                self._failed[key] = now
+                return None
+        self._failed.pop(key, None)
+        self._sessions[key] = session
+        while len(self._sessions) > MOST_LOADED:
+            gone, _ = self._sessions.popitem(last=False)
+            self._pools.pop(gone, None)
+        return session
 
 
 def _pictured(record: records.PredictionRecord, png: bytes) -> Pictured | None:

@@ -1,10 +1,12 @@
 """`rightly work`, `rightly retrain` and `rightly retrainings`: the loop from the command line."""
 
+import codecs
 import json as json_module
 import signal
 import sys
 import threading
 import time
+from collections import defaultdict
 from typing import Annotated, Any, Literal
 
 import typer
@@ -15,6 +17,7 @@ from services import clock, settings
 from services.commands import terminal, versions
 from services.retraining import asking
 from services.retraining.jobs import launching, progress
+from services.retraining.jobs.launchers import pages
 from services.retraining.rows import Request, Retraining, Rows, open_rows
 
 _LOOK_SECONDS = 0.5
@@ -143,11 +146,14 @@ def _follow(rows: Rows, retraining_id: str, *, once: bool = False) -> None:
     """Print the output of every attempt, until the retraining has ended."""
     chosen = settings.load()
     launcher, offsets = launching.of(chosen), dict[Any, int]()
+    # A page may end within a character.
+    decoders = defaultdict[Any, Any](lambda: codecs.getincrementaldecoder("utf-8")("replace"))
     while True:
         found = rows.get(retraining_id)
         for key in progress.attempts(chosen.retrainings, found):
-            part, offsets[key] = launcher.logs(key, offsets.get(key, 0))
-            sys.stdout.write(part.decode(errors="replace"))
+            for part, offset in pages(launcher, key, offsets.get(key, 0)):
+                sys.stdout.write(decoders[key].decode(part))
+                offsets[key] = offset
             sys.stdout.flush()
         if once:
             return

@@ -37,6 +37,7 @@ async def stream(
             "log" per printed line; "end" comes last and always.
     """
     offsets: dict[Key, int] = {}
+    tails: dict[Key, bytes] = {}  # lines that are not at their end yet
     standing: dict[str, str] = {}
     told = 0
     while True:
@@ -51,13 +52,31 @@ async def stream(
                 yield _event("epoch", each)
             told = len(epochs)
         for key in progress.attempts(root, found) if "log" in names else ():
-            part, offsets[key] = await asyncio.to_thread(launcher.logs, key, offsets.get(key, 0))
-            for line in part.decode(errors="replace").splitlines():
-                yield _event("log", {"attempt": str(key), "line": line})
+            async for line in _printed(launcher, key, offsets, tails):
+                yield line
         if found.ended or not follow:
+            for key in [each for each in tails if tails[each]]:
+                yield _line(key, tails[key])
             yield _event("end", {"status": found.status, "outcome": found.reason})
             return
         await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def _printed(
+    launcher: Launcher, key: Key, offsets: dict[Key, int], tails: dict[Key, bytes]
+) -> AsyncIterator[str]:
+    """Yield the whole lines that an attempt has printed since, page by page; move both marks."""
+    while True:
+        part, offsets[key] = await asyncio.to_thread(launcher.logs, key, offsets.get(key, 0))
+        if not part:
+            return
+        *lines, tails[key] = (tails.get(key, b"") + part).split(b"\n")
+        for line in lines:
+            yield _line(key, line)
+
+
+def _line(key: Key, line: bytes) -> str:
+    return _event("log", {"attempt": str(key), "line": line.decode(errors="replace")})
 
 
 def _event(name: str, value: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -160,11 +160,12 @@ class LocalLauncher:
         """
         folder = self.folder(key)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        job = {**asdict(spec), "command": list(spec.command), "digest": digest(spec)}
+        named = digest(spec.command)
+        job = {**asdict(spec), "command": list(spec.command), "digest": named}
         try:
             folder.mkdir()
         except FileExistsError:
-            self._refuse_other(key, job["digest"])
+            self._refuse_other(key, named)
             return
         shim.write(folder / shim.JOB, job)
         _spawn([sys.executable, "-S", "-E", str(_SHIM), str(folder.absolute())])
@@ -211,14 +212,28 @@ class LocalLauncher:
             if time.monotonic() > end:
                 return  # claimed by one who died before writing: `status` will say LOST
             time.sleep(0.02)
-        if known["digest"] != wanted:
+        # Not the digest in the file: an earlier program may have made it otherwise.
+        if digest(known["command"]) != wanted:
             raise LaunchError(f"attempt {key} was started before with another job")
 
 
-def digest(spec: JobSpec) -> str:
-    """Return what tells two jobs apart; not the environment, which a new runner may not share."""
-    told = {**asdict(spec), "environment": None}
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+def digest(command: Sequence[str]) -> str:
+    """Return what tells two jobs apart: the words of the command that are no paths.
+
+    Limits, environment and the places of program and folders may change while an attempt runs: by
+    a setting, an update, a move. It stays the same attempt.
+    """
+    told = [each for each in command if not Path(each).is_absolute()]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def pages(launcher: Launcher, key: Key, offset: int) -> Iterator[tuple[bytes, int]]:
+    """Yield the output from byte `offset` on to its present end, and where to go on after each."""
+    while True:
+        part, offset = launcher.logs(key, offset)
+        if not part:
+            return
+        yield part, offset
 
 
 def _spawn(command: Sequence[str]) -> None:

@@ -70,7 +70,7 @@ class RayLauncher:
             LaunchError: If it was started before with another spec, or the cluster refuses it.
             UnreachableError: If the cluster does not answer.
         """
-        folder, name, named = self.folder(key), _name(key), digest(spec)
+        folder, name, named = self.folder(key), _name(key), digest(spec.command)
         folder.mkdir(parents=True, exist_ok=True)
         told = {**asdict(spec), "command": list(spec.command), "digest": named}
         shim.write(folder / shim.JOB, told | {"environment": None})

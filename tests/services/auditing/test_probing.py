@@ -14,7 +14,7 @@ from audit.store.ledger import Ledger
 from models.registry import Registry
 from models.runtime import Session
 from services.auditing import auditor
-from services.auditing.probing import ServedProber, sampled
+from services.auditing.probing import MOST_LOADED, RETRY_AFTER, ServedProber, sampled
 from services.identifiers import identifier
 from services.pictures import png
 from services.records import recording
@@ -139,3 +139,24 @@ def test_the_auditor_probes_in_the_same_transaction(registry, tmp_path) -> None:
     assert "directed_flip" in watched
     assert len(work.take_probes()) == 12
     assert [] == work.take_probes()
+
+
+def test_sessions_are_few_and_what_failed_is_tried_again(tmp_path: Path) -> None:
+    registry = registry_of_colours(tmp_path, *(float(10 + each) for each in range(6)))
+    prober = ServedProber(registry, 1.0, identifier)
+    graph = registry.version(MODEL, 1).folder / "predict.onnx"
+    whole = graph.read_bytes()
+    graph.chmod(0o644)
+    graph.write_bytes(b"not a graph")
+    assert prober._session((MODEL, 1), START) is None
+    graph.write_bytes(whole)
+    assert prober._session((MODEL, 1), START + RETRY_AFTER - timedelta(seconds=1)) is None
+    opened = prober._session((MODEL, 1), START + RETRY_AFTER)
+    assert opened is not None
+    assert opened is prober._session((MODEL, 1), START)
+
+    for version in range(2, 7):
+        assert prober._session((MODEL, version), START) is not None
+    assert [(MODEL, each) for each in (3, 4, 5, 6)] == [*prober._sessions]
+    assert MOST_LOADED == len(prober._sessions)
+    assert opened is not prober._session((MODEL, 1), START)

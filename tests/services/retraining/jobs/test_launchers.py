@@ -1,16 +1,19 @@
 """The contract of a launcher, on every one that there is; faults included."""
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
 
+from services.retraining import streaming
 from services.retraining.jobs import shim
 from services.retraining.jobs.launchers import (
     JobSpec,
@@ -19,6 +22,7 @@ from services.retraining.jobs.launchers import (
     LocalLauncher,
     State,
     Status,
+    pages,
 )
 
 KEY = Key("r1", 1)
@@ -210,3 +214,61 @@ def test_the_attempt_is_nobodys_child(launcher: LocalLauncher) -> None:
     assert os.getsid(shim_pid) != os.getsid(0)
     launcher.cancel(KEY)
     until(launcher, State.CANCELLED)
+
+
+def test_a_changed_setting_or_path_is_the_same_job(launcher: LocalLauncher) -> None:
+    """The runner was updated, moved and given another limit while the training ran."""
+    first = job("import time; print('ran'); time.sleep(1)")
+    launcher.submit(KEY, first)
+    elsewhere = replace(
+        first,
+        command=["/usr/local/bin/python9", *first.command[1:]],
+        folder="/elsewhere",
+        limit_seconds=first.limit_seconds * 2,
+        grace_seconds=1.0,
+    )
+    launcher.submit(KEY, elsewhere)
+    until(launcher, State.SUCCEEDED)
+    launcher.submit(KEY, elsewhere)
+
+    assert b"ran\n" == launcher.logs(KEY, 0)[0]
+
+
+def test_a_job_of_an_earlier_program_is_known_again(launcher: LocalLauncher) -> None:
+    launcher.submit(KEY, job("print('ran')"))
+    until(launcher, State.SUCCEEDED)
+    path = launcher.folder(KEY) / shim.JOB
+    path.write_text(json.dumps({**json.loads(path.read_text()), "digest": "made otherwise"}))
+
+    launcher.submit(KEY, job("print('ran')"))
+    with pytest.raises(LaunchError):
+        launcher.submit(KEY, job("print('another')"))
+
+
+def test_long_logs_are_paged_to_their_end(launcher: LocalLauncher) -> None:
+    launcher.submit(KEY, job("for n in range(60_000): print('line é', n)"))
+    until(launcher, State.SUCCEEDED)
+    first, _ = launcher.logs(KEY, 0)
+    parts = [part for part, _ in pages(launcher, KEY, 0)]
+    whole = b"".join(parts).decode()
+
+    assert len(first) == 256 * 1024
+    assert len(parts) > 2
+    assert 60_000 == len(whole.splitlines())
+    assert whole.endswith("line é 59999\n")
+    assert [] == [*pages(launcher, KEY, len(whole.encode()))]
+
+
+def test_the_stream_of_a_long_log_has_every_line_whole(launcher: LocalLauncher) -> None:
+    launcher.submit(KEY, job("print('\\n'.join(f'line é {n}' for n in range(60_000)), end='')"))
+    until(launcher, State.SUCCEEDED)
+
+    async def lines() -> list[str]:
+        offsets: dict[Key, int] = {}
+        tails: dict[Key, bytes] = {}
+        seen = [each async for each in streaming._printed(launcher, KEY, offsets, tails)]
+        return [*seen, streaming._line(KEY, tails[KEY])]
+
+    seen = asyncio.run(lines())
+    said = [json.loads(each.split("data: ")[1])["line"] for each in seen]
+    assert [f"line é {number}" for number in range(60_000)] == said
