@@ -130,7 +130,7 @@ def export(
         outputs=outputs,
     )
     registry = versions.opened()
-    with terminal.progress() as report:
+    with terminal.progress(lines=True) as report:
         report(f"reading {weights}", 0.0)
         from models import architectures
 

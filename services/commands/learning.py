@@ -106,7 +106,7 @@ def train(
     chosen = _recipe(recipe, changes, _pairs(option), _pairs(setting))
     with (
         terminal.stoppable() as should_stop,
-        terminal.progress() as report,
+        terminal.progress(lines=True) as report,
         terminal.warnings_in_words(),
     ):
         trained = _train(chosen, search, to, report, should_stop, strict=strict)
@@ -123,7 +123,7 @@ def train(
     elif trained.result.collapsed:
         terminal.fail(f"it is not filed: {trained.result.collapsed}")
     if name is not None:
-        with terminal.progress() as report:
+        with terminal.progress(lines=True) as report:
             report("exporting, comparing with torch", 0.1)
             registry = versions.opened()
             found = _file(registry, name, trained)

@@ -61,7 +61,7 @@ def add(
         found = registry.add(name or folder.name, folder, now=clock.now(), check=trying.check)
         versions.filed(registry, found, promote=promote, reason=f"added from {source}")
         return
-    with terminal.progress() as report:
+    with terminal.progress(lines=True) as report:
         report("building EfficientNet-Lite0", 0.0)
         from models.imagenet import imagenet_classifier
 

@@ -93,13 +93,15 @@ def table(title: str, *columns: str) -> Table:
 
 
 @contextmanager
-def progress() -> Iterator[Report]:
+def progress(*, lines: bool = False) -> Iterator[Report]:
     """Show a bar while the block runs, moved by the function that it is given.
 
-    Where nobody looks, as in a pipe or a log, it is a line for each twentieth instead.
+    Args:
+        lines: Where nobody looks, as in a pipe or a log, print a line for each twentieth instead:
+            for what takes minutes.
     """
     if not _errors.is_terminal:
-        yield _lines()
+        yield _lines() if lines else _silence
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=_errors, transient=True) as shown:
@@ -109,6 +111,10 @@ def progress() -> Iterator[Report]:
             shown.update(task, description=step, completed=share)
 
         yield report
+
+
+def _silence(_step: str, _share: float, /) -> None:
+    """Show nothing."""
 
 
 def _lines() -> Report:

@@ -39,7 +39,7 @@ def up(
     registry = Registry(chosen.registry)
     name = chosen.default_among(registry.models())
     if name == embedded.NAME:
-        with terminal.progress() as report:
+        with terminal.progress(lines=True) as report:
             version = embedded.ensure_default(registry, now=clock.now(), progress=report)
     else:
         version = registry.champion(name)
