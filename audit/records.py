@@ -392,6 +392,7 @@ class ActionEvent:
         "config_change",
         "access",
         "clock",
+        "gap",
         "verification",
         "export",
         "drill",

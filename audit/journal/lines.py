@@ -69,6 +69,11 @@ def encode(entry: bytes, check: int) -> tuple[bytes, int]:
     return b"".join((_BEFORE, b"%08x" % after, _BETWEEN, entry, _AFTER)), after
 
 
+def between(line: bytes) -> bytes:
+    """Return what stands where a line has its entry, without looking at anything else."""
+    return line[_ENTRY_START : -len(_AFTER)]
+
+
 def decode(line: bytes, before: Place) -> tuple[bytes, Place]:
     """Return the entry of a whole line that starts at `before`, and the place after it.
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from audit.errors import JournalError
-from audit.journal import lines
+from audit.journal import gaps, lines
+from audit.journal.gaps import Gap
 from audit.journal.lines import Place, Segment
 
 BLOCK_BYTES = 2**20
@@ -47,6 +48,36 @@ def read_source(folder: Path, source: str, place: Place | None) -> Iterator[tupl
         JournalError: As for `read`.
     """
     yield from _read_source(folder, _sources(folder).get(source, []), place)
+
+
+def recover(folder: Path, source: str, place: Place | None) -> Iterator[tuple[bytes | Gap, Place]]:
+    """Yield the entries of one source behind `place`, and what is damaged between them.
+
+    Args:
+        folder: Where the segments lie.
+        source: The source.
+        place: Up to where it was read; None for its beginning.
+
+    Yields:
+        An entry or a gap, and the place after it.
+    """
+    expected = place.segment.number if place else 1
+    for segment in _sources(folder).get(source, []):
+        if segment.number < expected:
+            continue  # read before, and not yet deleted
+        if segment.number > expected and not (place and segment.number == expected + 1):
+            yield gaps.missing(segment)
+        at = place if place and place.segment == segment else segment.start
+        while True:
+            try:
+                for read_on in _read_segment(folder, at):
+                    at = read_on[1]
+                    yield read_on
+                break
+            except JournalError:
+                gap, at = gaps.bridge(folder, at)
+                yield gap, at
+        place, expected = segment.start, segment.number
 
 
 def ends(folder: Path) -> Mapping[str, tuple[int, int]]:

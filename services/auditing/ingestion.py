@@ -15,8 +15,9 @@ from typing import Protocol
 
 from audit import policy, records
 from audit.decided import DecisionEvent, Kind
-from audit.errors import JournalError, RecordError
+from audit.errors import RecordError
 from audit.journal import clearing, reader
+from audit.journal.gaps import Gap
 from audit.journal.lines import Place
 from audit.store import decisions, erasure, ledger, projections, queries, states
 from audit.store.anchors import RESTORED, AnchorFolder, regression
@@ -195,27 +196,37 @@ class Ingestion:
             self._drained.add(source)  # nothing more can be read of it
             return 0
         entries: list[tuple[records.Entry, bytes, Place]] = []
+        gaps: list[Gap] = []
+        last = None
         try:
-            behind = reader.read_source(self.journal, source, self._places.get(source))
+            behind = reader.recover(self.journal, source, self._places.get(source))
             for body, place in islice(behind, BATCH):
-                entries.append((records.from_bytes(body), body, place))
-        except (JournalError, RecordError) as error:
+                if isinstance(body, Gap):
+                    LOG.error("the journal is damaged: %s", body.told)
+                    gaps.append(body)
+                else:
+                    entries.append((records.from_bytes(body), body, place))
+                last = place
+        except RecordError as error:
             # What came before the fault is taken; the other sources go on.
             LOG.exception("source %s cannot be read any further", source)
             self.broken[source] = str(error)
-        if entries:
-            self._ingest(entries, now)
-        if len(entries) < BATCH:
+        if last is not None:
+            self._ingest(entries, gaps, last, now)
+        if len(entries) + len(gaps) < BATCH:
             self._drained.add(source)
-        return len(entries)
+        return len(entries) + len(gaps)
 
     def _ingest(
-        self, entries: Sequence[tuple[records.Entry, bytes, Place]], now: datetime
+        self,
+        entries: Sequence[tuple[records.Entry, bytes, Place]],
+        gaps: Sequence[Gap],
+        last: Place,
+        now: datetime,
     ) -> None:
         pictures = [each for each, _, _ in entries if isinstance(each, records.ImageRecord)]
         # Before the commit: afterwards the segment may go, and writing twice does no harm.
         self.images.write_all({each.address: png.recompressed(each.png.data) for each in pictures})
-        last = entries[-1][2]
         with self.ledger.batch(now=now) as batch:
             events = [
                 (event, body, place)
@@ -226,6 +237,9 @@ class Ingestion:
             for each in applied:
                 self._react(batch, each.seq, each.event)
             self.erasing.look_after(batch.ingested, applied)
+            for gap in gaps:
+                event_id = self.identify(now)
+                batch.append(records.ActionEvent(event_id, now, "gap", "auditor", gap.told))
             located = self._located(batch, pictures, now)
             for region in located:
                 self._react(batch, batch.append(region).seq, region)

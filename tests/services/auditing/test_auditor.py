@@ -1,5 +1,6 @@
 """The auditor: exactly once, in order, and after any interruption bit by bit where it was."""
 
+import hashlib
 import os
 import threading
 import time
@@ -15,7 +16,6 @@ import sqlalchemy as sa
 from audit import policy, records
 from audit.canonical import Packed, packed_shares
 from audit.detectors.family import Side
-from audit.errors import JournalError
 from audit.journal import lines
 from audit.journal.writer import Writer
 from audit.store import connections, queries, states, tables
@@ -173,7 +173,7 @@ def test_a_failed_step_is_done_again_once(tmp_path, work, monkeypatch) -> None:
     other.ledger.engine.dispose()
 
 
-def test_one_broken_source_does_not_stop_the_others(tmp_path, work) -> None:
+def test_a_missing_line_costs_itself_and_the_next_and_is_written_down(tmp_path, work) -> None:
     write(tmp_path, *stream(10), source="a")
     write(tmp_path, *[replace(each, event_id="b" + each.event_id) for each in stream(10)])
     path = tmp_path / "journal" / lines.segments(tmp_path / "journal")[0].name
@@ -181,13 +181,27 @@ def test_one_broken_source_does_not_stop_the_others(tmp_path, work) -> None:
     path.write_bytes(b"".join(kept[:5] + kept[6:]))
     drain(work)
 
-    assert len(rows(work, tables.events)) == 15
-    [(source, reason)] = work.broken.items()
-    assert source.startswith("a")
-    assert "altered" in reason
-    assert path.exists()
-    with pytest.raises(JournalError):
-        list(ingestion.reader.read(tmp_path / "journal", {}))
+    assert len(rows(work, tables.predictions)) == 18
+    with work.ledger.engine.begin() as connection:
+        found = [event for _, event in queries.replay(connection)]
+    [gap] = [each for each in found if isinstance(each, records.ActionEvent)]
+    assert ("gap", str(len(kept[6]))) == (gap.action, gap.details["bytes"])
+    assert hashlib.sha256(kept[6]).hexdigest() == gap.details["sha256"]
+    assert work.broken == {}
+    assert not path.exists()
+    assert intact(work)
+
+
+def test_an_entry_that_a_later_version_wrote_stops_its_source_alone(tmp_path, work) -> None:
+    unknown = records.to_bytes(stream(1)[0]).replace(b'"schema":1', b'"schema":9')
+    with Writer(tmp_path / "journal", "a") as journal:
+        journal.append([records.to_bytes(answered(100, 0.5)), unknown])
+    write(tmp_path, *stream(10))
+    drain(work)
+
+    assert len(rows(work, tables.predictions)) == 11
+    assert ["a"] == [*work.broken]
+    assert [*(tmp_path / "journal").glob("a-*")]
 
 
 def test_images_move_to_their_folder_and_are_found(tmp_path, work) -> None:
