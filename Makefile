@@ -12,6 +12,8 @@ DEV_STAMP := $(VENV)/.installed-$(RUNTIME)-dev
 INSTALLER ?= auto
 INSTALL = $(BIN)/python -m services.parts.installing --installer $(INSTALLER) --extras
 export BENTOML_DO_NOT_TRACK := True
+# uv gives up after 30 seconds of silence, and some of the files are of hundreds of megabytes.
+export UV_HTTP_TIMEOUT ?= 180
 
 .DEFAULT_GOAL := help
 .PHONY: help install dev up doctor serve demo tour check fix test fast coverage bench default-model bento image clean
