@@ -42,7 +42,7 @@ def fill(
         RegionShapeError: If regions and images do not fit.
         EmptyRegionError: If a region covers nothing, or everything.
     """
-    _check(images, regions)
+    checked(images, regions)
     painted: Images
     if paint == "noise":
         painted = np.random.default_rng(seed).integers(0, 256, images.shape, dtype=np.uint8)
@@ -70,18 +70,24 @@ def blur(images: Images, regions: Regions, *, radius: int | None = None) -> Imag
         RegionShapeError: If regions and images do not fit.
         EmptyRegionError: If a region covers nothing, or everything.
     """
-    _check(images, regions)
+    checked(images, regions)
     half = max(1, min(images.shape[1:3]) // 8) if radius is None else radius
     if half < 1:
         raise ProbeError(f"blur radius {radius}; it must be at least 1 pixel")
+    painted = np.rint(averaged(images, regions, half)).clip(0, 255).astype(np.uint8)
+    return np.where(regions[..., None], images, painted)
+
+
+def averaged(images: Images, regions: Regions, half: int) -> NDArray[np.float32]:
+    """Return each pixel's average over the irrelevant ones around it, three box blurs wide.
+
+    A pixel so far inside a region that no irrelevant one reaches it becomes zero.
+    """
     irrelevant = (~regions[..., None]).astype(np.float32)
     colour, weight = images * irrelevant, irrelevant
     for _ in range(PASSES):
         colour, weight = _box(colour, half), _box(weight, half)
-    # A pixel so far inside the region that no irrelevant one reaches it is not painted anyway.
-    blurred = colour / np.maximum(weight, 1e-6)
-    painted = np.rint(blurred).clip(0, 255).astype(np.uint8)
-    return np.where(regions[..., None], images, painted)
+    return (colour / np.maximum(weight, 1e-6)).astype(np.float32)
 
 
 def swap(
@@ -100,20 +106,20 @@ def swap(
         RegionShapeError: If regions, images and donors do not fit.
         EmptyRegionError: If a region covers nothing, or everything.
     """
-    _check(images, regions)
+    checked(images, regions)
     if donors.shape != images.shape or donors.dtype != np.uint8:
         raise RegionShapeError(
             f"donors of shape {donors.shape} and type {donors.dtype} for images of shape "
             f"{images.shape}"
         )
     if donor_regions is not None:
-        donors = _without(donors, donor_regions)
+        donors = without(donors, donor_regions)
     return np.where(regions[..., None], images, donors)
 
 
-def _without(images: Images, regions: Regions) -> Images:
+def without(images: Images, regions: Regions) -> Images:
     """Return the images with their relevant part painted in the mean colour of their own rest."""
-    _check(images, regions)
+    checked(images, regions)
     irrelevant = ~regions[..., None]
     count = irrelevant.sum(axis=(1, 2), dtype=np.int64)
     total = (images * irrelevant).sum(axis=(1, 2), dtype=np.int64)
@@ -121,7 +127,14 @@ def _without(images: Images, regions: Regions) -> Images:
     return np.where(irrelevant, images, colours[:, None, None, :])
 
 
-def _check(images: Images, regions: Regions) -> None:
+def checked(images: Images, regions: Regions) -> None:
+    """Refuse images and regions that do not fit, and a region of nothing or of everything.
+
+    Raises:
+        ProbeError: If the images are none.
+        RegionShapeError: If a region does not have its image's size.
+        EmptyRegionError: If a region covers nothing, or everything.
+    """
     if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:  # noqa: PLR2004
         raise ProbeError(
             f"images of shape {images.shape} and type {images.dtype}; expected uint8 [N, H, W, 3]"

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from audit.errors import ProbeError
 from audit.reliance import probes
+from audit.reliance.carrying import ALL, Carried, Lenders, carried
 from audit.reliance.effects import Effect, effects
 from audit.reliance.probes import Images, Regions
 
@@ -27,10 +28,13 @@ class Probed:
     Attributes:
         decided: Index of the class decided for each unchanged image.
         effects: For each intervention, in the order fill, blur, swap, one effect per image.
+        carried: For each image the part that carries its answer; None where that was not asked,
+            or nobody is answered otherwise.
     """
 
     decided: tuple[int, ...]
     effects: tuple[tuple[Effect, ...], ...]
+    carried: tuple[Carried | None, ...]
 
     def of(self, image: int) -> tuple[Effect, ...]:
         """Return the effects of every intervention on one image."""
@@ -51,9 +55,10 @@ def probe(
     colour: tuple[int, int, int] | None = None,
     pool: Images | None = None,
     pool_regions: Regions | None = None,
+    most: int = ALL,
     seed: int = 0,
 ) -> Probed:
-    """Return what filling, blurring and swapping the irrelevant part does to the answers.
+    """Return what changing the irrelevant part does to the answers: as a whole, and part by part.
 
     Args:
         predictor: The classifier; asked once per kind of image. Nobody knows the truth here, so
@@ -64,6 +69,8 @@ def probe(
         colour: The mean colour, best that of the reference set; see `probes.fill`.
         pool: Images that lend their irrelevant part; `images` themselves unless given.
         pool_regions: Where evidence is expected in the pool; required with `pool`.
+        most: Most answers that the parts of an image may cost; see `carrying.carried`. 0 asks
+            nothing about parts.
         seed: Decides who lends to whom.
 
     Raises:
@@ -88,7 +95,18 @@ def probe(
         seed=seed,
     )
     implied = {"swap": [int(each) for each in suggested.argmax(axis=1)[chosen]]}
+    asked = Lenders(images, regions, before)
+    everybody = asked
+    if pool is not None:
+        everybody = Lenders(
+            np.concatenate([images, lenders]),
+            np.concatenate([regions, lender_regions]),
+            np.concatenate([before, suggested]),
+        )
     return Probed(
+        carried=carried(predictor, asked, everybody, most=most, seed=seed)
+        if most
+        else (None,) * len(images),
         decided=tuple(int(each) for each in decided),
         effects=tuple(
             effects(name, before, predictor(each), implied.get(name))
