@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 import flat
 from detecting import figures, situations, streams
 from detecting.figures import RUN_LENGTH, THRESHOLD
+from detecting.reliance import reliance
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ def measure_situations(seed: int, *, quick: bool) -> dict[str, object]:
             )
             for each in calibrations
         ],
+        "reliance": reliance(seed, replicates=replicates, records=records),
         "choice": situations.choice(seed, repetitions=3 if quick else 20, records=60_000),
     }
 
@@ -123,6 +125,13 @@ def judge(ours: figures.Row, extra: dict) -> list[Target]:
         Target(
             "median delay, 2 % strangers", extra["strangers"][-1].contaminated, 500, at_most=True
         ),
+        Target(
+            "run length, reliance at its bound",
+            between(extra["reliance"].false_alarms, extra["reliance"].observed),
+            min(extra["reliance"].threshold, extra["reliance"].observed),
+            at_most=False,
+        ),
+        Target("median delay, reliance of 0.50", extra["reliance"].delays[0.5], 50, at_most=True),
         Target("worst error of the weighted estimate", choice.worst, 0.01, at_most=True),
     ]
 
@@ -161,6 +170,12 @@ def print_situations(extra: dict) -> None:
             f"{each.observed:,}; 2 % strangers found after {shown(each.contaminated)} "
             f"({each.found:.0%}), shift of 0.25 after {shown(each.shifted)}"
         )
+    found = extra["reliance"]
+    said = ", ".join(f"{level:g} after {shown(delay)}" for level, delay in found.delays.items())
+    print(
+        f"Reliance on a part, threshold {found.threshold:,.0f}: {found.false_alarms} false alarms "
+        f"in {found.observed:,} probes at the bound; a mean of {said}"
+    )
     choice = extra["choice"]
     print(
         f"Reviews ({choice.reviewed:.1%} of records): truth {choice.truth:.4f}, naive "

@@ -1,0 +1,1 @@
+"""Networks whose reliance on a cue is known, and measures that should tell it."""
