@@ -26,6 +26,7 @@ from audit.errors import GateError
 from audit.intervals import Estimate
 from audit.outcomes import Outcomes
 from audit.paired import Draws
+from audit.watch.healthy import HEALTHY
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,9 @@ class Margins:
         accuracy: Largest loss of accuracy over all rows, in [0, 1].
         class_accuracy: Largest loss of accuracy of any class.
         group_accuracy: Largest loss of accuracy of any group.
-        reliance_floor: A flip rate below this counts as none: where the candidate stays under it,
-            reliance need not fall further.
+        reliance_floor: A rate below this counts as none: where the candidate stays under it,
+            reliance need not fall further. Of reliance on a part, what networks without a shortcut
+            show counts as none as well.
         surroundings: Largest loss of accuracy where the irrelevant part is painted over, or
             another image's.
         recall: Largest loss of activation recall.
@@ -235,20 +237,27 @@ def _accuracy(
 def _reliance(champion: Outcomes, candidate: Outcomes, draws: Draws, margins: Margins) -> Check:
     """Return whether the right answers rest less on what is irrelevant."""
     rule = "shortcut reliance"
-    known = ~np.isnan(candidate.flip), ~np.isnan(champion.flip)
+    before, after, floor = champion.flip, candidate.flip, margins.reliance_floor
+    what = "of the right answers change with what is irrelevant"
+    columns = champion.part_reliance, candidate.part_reliance
+    # Where all rows are answered alike, no part can be carried: flips judge, as before.
+    if all(each is not None and (~np.isnan(each)).sum() >= margins.fewest for each in columns):
+        before, after = (np.asarray(each) for each in columns)
+        # Networks without a shortcut show as much as the bound.
+        what, floor = "of an answer is carried by an irrelevant part", max(floor, HEALTHY.mean)
+    known = ~np.isnan(after), ~np.isnan(before)
     fewest = min(int(each.sum()) for each in known)
     if fewest < margins.fewest:
-        said = f"{rule}: {fewest} probed right answers, at least {margins.fewest} are needed"
+        said = f"{rule}: {fewest} probed answers, at least {margins.fewest} are needed"
         return Check(rule, "", False, None, 0.0, said)
-    level = draws.mean(candidate.flip, known[0])
-    found = draws.rate_difference((candidate.flip, known[0]), (champion.flip, known[1]))
-    passed = found.high < 0.0 or level.high <= margins.reliance_floor
+    level = draws.mean(after, known[0])
+    found = draws.rate_difference((after, known[0]), (before, known[1]))
+    passed = found.high < 0.0 or level.high <= floor
     said = (
-        f"{rule}: {level.value:.3f} of the right answers change with what is irrelevant, "
-        f"{_shown(found)} against the champion; its upper bound must lie below 0, or the rate "
-        f"itself under {margins.reliance_floor:g}"
+        f"{rule}: {level.value:.3f} {what}, {_shown(found)} against the champion; its upper "
+        f"bound must lie below 0, or the rate itself under {floor:g}"
     )
-    levels = float(np.nanmean(champion.flip)), float(np.nanmean(candidate.flip))
+    levels = float(np.nanmean(before)), float(np.nanmean(after))
     return Check(rule, "", passed, found, 0.0, said, levels)
 
 

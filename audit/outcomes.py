@@ -34,6 +34,8 @@ class Outcomes:
         entropy: Entropy of the heatmap in [0, 1], 1 for a uniform one, float [N]; NaN likewise.
         surroundings: Whether the answer is right in other surroundings, by what was done to them
             ("painted", "exchanged", "reversed"), float [N] in {0, 1}; NaN where it was not asked.
+        part_reliance: How well one part of what is irrelevant carries the answer into other
+            images, in [0, 1], float [N]; NaN where the row was not probed. None where no row was.
     """
 
     model: str
@@ -50,6 +52,7 @@ class Outcomes:
     mass: NDArray[np.floating]
     entropy: NDArray[np.floating]
     surroundings: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
+    part_reliance: NDArray[np.floating] | None = None
 
     def __post_init__(self) -> None:
         rows = len(self.labels)
@@ -58,7 +61,9 @@ class Outcomes:
                 f"{self.model}: probabilities {list(self.probabilities.shape)} for {rows} rows of "
                 f"{len(self.classes)} classes"
             )
-        for name in ("units", "groups", "flip", "recall", "recall_chance", "mass", "entropy"):
+        measures = ["flip", "recall", "recall_chance", "mass", "entropy"]
+        measures += [] if self.part_reliance is None else ["part_reliance"]
+        for name in ("units", "groups", *measures):
             if getattr(self, name).shape != (rows,):
                 raise GateError(f"{self.model}: {name} does not have {rows} rows")
         for name, each in self.surroundings.items():
@@ -67,7 +72,7 @@ class Outcomes:
         sums = self.probabilities.sum(axis=1)
         if not (np.abs(sums - 1) <= _ROUNDING).all():  # NaN must fail
             raise GateError(f"{self.model}: probabilities must sum to 1 in every row")
-        for name in ("flip", "recall", "recall_chance", "mass", "entropy"):
+        for name in measures:
             values = getattr(self, name)
             known = values[~np.isnan(values)]
             if known.size and not (known.min() >= 0 and known.max() <= 1):

@@ -6,11 +6,14 @@ will.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from audit.alarms import Alarm, State
 from audit.decided import Kind, Reason
+
+# What is read off a heatmap.
+HEATMAPS = frozenset({"activation_recall", "relevance_mass"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,15 @@ class Plan:
     budget_window: timedelta = timedelta(days=30)
     needs_acknowledgement: bool = False
     measures: frozenset[str] = frozenset(
-        {"activation_recall", "relevance_mass", "flip", "directed_flip", "probability_shift"}
+        {
+            "activation_recall",
+            "relevance_mass",
+            "part_reliance",
+            # What older versions' alarms are about.
+            "flip",
+            "directed_flip",
+            "probability_shift",
+        }
     )
 
     def __post_init__(self) -> None:
@@ -47,6 +58,11 @@ class Plan:
                 f"cool-down {self.cool_down} (not negative), "
                 f"budget window {self.budget_window} (above 0)"
             )
+
+    @property
+    def without_heatmaps(self) -> "Plan":
+        """The plan for a version whose heatmaps fail their check: alarms over them inform."""
+        return replace(self, measures=self.measures - HEATMAPS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,8 @@ POINTS = 24  # of a trend
 # Measure → the measure that holds its chance level.
 CHANCES: Mapping[str, str] = {"activation_recall": "recall_chance", "relevance_mass": "chance"}
 LEVEL = 0.95
-# How often an answer follows the surroundings of another image once they are swapped in.
-RELIANCE = "directed_flip"
+# How well one part of what is irrelevant carries an answer into other images.
+RELIANCE = "part_reliance"
 
 
 @dataclass(frozen=True, slots=True)

@@ -236,7 +236,10 @@ class ProbeEvent:
         source: Where the region came from that said what is irrelevant.
         measures: Name → value. Of one intervention: "flip", "directed_flip" where the new
             surroundings suggest another class, "probability_shift". Of all: "flip", the share of
-            interventions that changed the answer, and each one's with its name before it.
+            interventions that changed the answer, and each one's with its name before it; and
+            "part_reliance", how well one part alone carries the answer into other images.
+        falls: Part → by how much the probability of the answer fell as that part alone was
+            exchanged; parts are named as in `audit.reliance.parts`. Empty where none was tried.
     """
 
     event_id: str
@@ -246,6 +249,7 @@ class ProbeEvent:
     source: RegionSource
     measures: Mapping[str, float]
     subject: str | None = None
+    falls: Mapping[str, float] = field(default_factory=dict)
     kind: ClassVar[str] = "probe"
 
 

@@ -17,7 +17,10 @@ from sqlalchemy.engine import Connection
 from audit import intervals, sampling
 from audit.canonical import moment
 from audit.intervals import Estimate
+from audit.reliance.places import Place
 from audit.store import tables
+from audit.store.carried import where
+from audit.watch.healthy import PART_RELIANCE
 
 _EXACT = 1e-12  # below this, two means of the same values are equal
 
@@ -197,7 +200,7 @@ def alarms(
     after: str | None = None,
     limit: int = 50,
 ) -> Page:
-    """Return alarms, newest first.
+    """Return alarms, newest first; one over reliance with "where" its answers come from.
 
     Args:
         connection: To the store.
@@ -218,6 +221,8 @@ def alarms(
     for row in found:
         row["evidence"] = json.loads(row["evidence"])
     page = found[:limit]
+    for row in page:
+        row["where"] = _where(connection, row)
     return Page(page, str(page[-1]["seq"]) if len(found) > limit else None)
 
 
@@ -228,6 +233,13 @@ def alarm(connection: Connection, alarm_id: str) -> Mapping[str, Any] | None:
     if row is None:
         return None
     return {**row._mapping, "evidence": json.loads(row.evidence)}  # noqa: SLF001 - public
+
+
+def _where(connection: Connection, row: Mapping[str, Any]) -> Place | None:
+    """Return where the answers of an alarm over reliance come from; None for any other."""
+    if row["measure"] != PART_RELIANCE or row["state"] == "ok":
+        return None
+    return where(connection, row["model"], row["version"], row["class_label"], row["source"])
 
 
 def _live(table: sa.Table) -> sa.FromClause:

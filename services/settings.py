@@ -150,6 +150,10 @@ class Settings(BaseModel):
     """Smallest fall of a measure that is worth an alarm."""
     probe_share: float = Field(default=0.05, ge=0, le=1)
     """Share of the answers with a region and an image whose reliance on the rest is probed."""
+    probe_answers: int = Field(default=36, ge=9, le=36)
+    """Most answers of the model that looking for the part which carries a probed answer may cost,
+    besides four for filling, blurring and swapping all of the rest. 36 tries every part; fewer
+    find a cue later or not at all, and never raise an alarm for it."""
     segment_share: float = Field(default=0.2, ge=0, le=1)
     """Share of the answers without a region of their own that an attached segmenter sees."""
     drill_hours: float = Field(default=24.0, ge=0, le=8760)

@@ -141,6 +141,9 @@ class Scorecard:
         reversed_cue: Accuracy with everything but the region taken from a row of another label;
             None where no row has another.
         reliance: Per intervention (fill, blur, swap), over rows with a region.
+        part_reliance: How well one part of what is irrelevant carries an answer into other images,
+            in [0, 1], over at most 200 rows with a region; lower is better. None where there are
+            none, or all are answered alike.
         sensitivities: RCS by both definitions.
         focus: Where heatmaps point; None without regions or explainer.
         level: Confidence level of every interval.
@@ -165,6 +168,7 @@ class Scorecard:
     focus: Focus | None
     level: float
     seed: int
+    part_reliance: Estimate | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the scorecard as plain values."""

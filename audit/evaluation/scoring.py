@@ -81,6 +81,7 @@ def evaluate(
         masked=around.masked,
         random_cue=around.random_cue,
         reversed_cue=around.reversed_cue,
+        part_reliance=around.part_reliance,
         reliance=around.reliance,
         sensitivities=_sensitivities(predictor, there, seed) if known.size else (),
         focus=_focus(heatmaps, there, decided[known]) if heatmaps and known.size else None,

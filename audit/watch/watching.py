@@ -20,6 +20,7 @@ from audit.detectors.family import Family, Series, Side
 from audit.detectors.reference import Reference
 from audit.detectors.strangeness import StrangenessReference
 from audit.errors import ObservationError, TransitionError
+from audit.watch import healthy
 from audit.watch.trace import Point
 from audit.watch.watched import Watched
 
@@ -30,9 +31,10 @@ REGION_MEASURES = (
     ("relevance_mass", Side.LOW),
 )
 CONFIDENCE = ("confidence", Side.LOW)
-# Of the share of flips, the directed one and the shift of the probability, the directed flip tells
-# a shortcut from mere sensitivity best (benchmarks/interventions.py).
-DIRECTED_FLIP = ("directed_flip", Side.HIGH)
+# Of all that a probe tells, reliance on a part separates best the networks that learnt a cue from
+# those that read what belongs together (benchmarks/reliance.py, decision 0018). Directed flips,
+# which were watched before, do not: alarms over them keep their name.
+RELIANCE = (healthy.PART_RELIANCE, Side.HIGH)
 STRANGENESS = ("strangeness", Side.HIGH)
 # The most detectors that one record feeds: the region measures for the region that came with it
 # and for a reviewer's, and one each of the others.
@@ -135,11 +137,11 @@ class Watching:
     def probed(
         self, record: records.PredictionRecord, source: str, measures: Mapping[str, float]
     ) -> Sequence[records.AlarmEvent]:
-        """Take whether the answer followed the irrelevant part of another image."""
-        name, _side = DIRECTED_FLIP
-        if name not in measures:  # nobody was there whose surroundings suggest another class
+        """Take how well one part of what is irrelevant carries the answer."""
+        name, _side = RELIANCE
+        if name not in measures:  # nobody was there who is answered otherwise
             return []
-        return self._observe(record, DIRECTED_FLIP, source, measures[name])
+        return self._observe(record, RELIANCE, source, measures[name])
 
     def acknowledged(self, event: records.AcknowledgementEvent) -> Sequence[records.AlarmEvent]:
         """A person has seen an alarm; nothing happens where it cannot be acknowledged."""
@@ -352,7 +354,8 @@ class Watching:
         if series.measure == STRANGENESS[0]:
             return Watched.of_p_values(series, alarm, family)
         drill = record.stream == "drill"
-        reference = DRILL_REFERENCE if drill else self.references.reference(series)
+        known = DRILL_REFERENCE if drill else self.references.reference(series)
+        reference = known if drill else healthy.bounded(series.measure, known)
         if reference is None:
             return Watched(series, alarm)
         return Watched.of_reference(series, alarm, family, reference, self.promise.tolerance)

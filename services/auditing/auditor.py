@@ -34,6 +34,7 @@ from services.records.images import ImageFolder
 from services.records.presence import Showing
 from services.retraining.data.withdrawing import Withdrawal
 from services.settings import Settings
+from services.versions import cautions
 from services.versions.references import CardReferences
 
 LOG = logging.getLogger("rightly.auditor")
@@ -89,7 +90,7 @@ def connect(chosen: Settings, ledger: Ledger) -> Ingestion:
         anchors=AnchorFolder(chosen.anchors),
         watching=Watching(promise, CardReferences(registry)),
         identify=identifier,
-        prober=ServedProber(registry, chosen.probe_share, identifier),
+        prober=ServedProber(registry, chosen.probe_share, identifier, chosen.probe_answers),
         segmenter=ServedSegmenter(chosen.registry, chosen.segment_share, identifier),
         suspecting=Suspecting(identifier, chosen.suspect_every, chosen.suspect_answers),
         plan=policy.Plan(budget=chosen.policy_requests),
@@ -98,7 +99,16 @@ def connect(chosen: Settings, ledger: Ledger) -> Ingestion:
             chosen.retrainings, registry, secret.secret_key(chosen.chain_key), clock.now
         ),
         answering=lambda model: _champion(registry, model),
+        believed=lambda model, version: _believed(registry, model, version),
     )
+
+
+def _believed(registry: Registry, model: str, version: int) -> bool:
+    """Return whether Grad-CAM passes its check on a version; True where that cannot be read."""
+    try:
+        return cautions.believable(registry.version(model, version), "gradcam")
+    except RegistryError:
+        return True
 
 
 def main() -> None:

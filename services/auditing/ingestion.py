@@ -86,6 +86,8 @@ class Ingestion:
         forget: Takes predictions out of training manifests.
         ticks: Seconds that only go forward.
         answering: Model → the version that is champion; None where that is not known.
+        believed: Whether the heatmaps of a model's version may be believed. Where not, alarms over
+            them inform and ask for nothing.
         broken: Source → why it cannot be read any further.
         erasing: Erases.
         head: Number of the last event in the chain.
@@ -108,6 +110,7 @@ class Ingestion:
     forget: InitVar[erasure.Forget] = lambda _: ()
     ticks: InitVar[Callable[[], float]] = clock.ticks
     answering: Callable[[str], int | None] = lambda _: None
+    believed: Callable[[str, int], bool] = lambda _model, _version: True
     broken: dict[str, str] = field(default_factory=dict)
     head: int = 0
     drilled: dict[str, datetime] = field(default_factory=dict)
@@ -349,9 +352,10 @@ class Ingestion:
             if not standing or model.endswith(DRILL):
                 continue
             with self.ledger.batch(now=now) as batch:
+                trusted = answering is None or self.believed(model, answering)
                 decision = policy.decide(
                     standing,
-                    self.plan,
+                    self.plan if trusted else self.plan.without_heatmaps,
                     regions=queries.regions(batch.connection, model),
                     requests=queries.past_requests(batch.connection, model),
                     now=now,

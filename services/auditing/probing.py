@@ -19,6 +19,7 @@ from PIL import Image
 from audit import canonical, records
 from audit.errors import ProbeError, RegionError
 from audit.reliance import probing
+from audit.reliance.carrying import ALL
 from models.errors import ModelsError
 from models.registry import Registry
 from models.runtime import Session
@@ -57,11 +58,13 @@ class ServedProber:
         registry: Where the versions are.
         share: Share of the answers, in [0, 1].
         identify: Makes ids for a moment.
+        most: Most answers that looking for the part that carries an answer may cost.
     """
 
     registry: Registry
     share: float
     identify: Callable[[datetime], str]
+    most: int = ALL
     _sessions: OrderedDict[Key, Session] = field(default_factory=OrderedDict)
     _failed: dict[Key, datetime] = field(default_factory=dict)
     _pools: dict[Key, deque[Pictured]] = field(default_factory=dict)
@@ -100,7 +103,12 @@ class ServedProber:
         pool_images, pool_regions = _stacked(lenders) if lenders else (None, None)
         try:
             found = probing.probe(
-                ask, images, regions, pool=pool_images, pool_regions=pool_regions
+                ask,
+                images,
+                regions,
+                pool=pool_images,
+                pool_regions=pool_regions,
+                most=self.most,
             )
         except (ProbeError, RegionError, ModelsError):
             LOG.exception("%s/%s cannot be probed", *key)
@@ -165,6 +173,9 @@ def _event(
         measures[f"{each.intervention}_probability_shift"] = each.probability_shift
         if each.directed_flip is not None:  # only a swap suggests a class
             measures["directed_flip"] = float(each.directed_flip)
+    part = found.carried[number]
+    if part is not None:
+        measures["part_reliance"] = part.reliance
     source = record.region.source if record.region else "client"
     return records.ProbeEvent(
         event_id=event_id,
@@ -173,4 +184,5 @@ def _event(
         intervention="all",
         source=source,
         measures=measures,
+        falls={} if part is None else part.named(),
     )

@@ -13,6 +13,7 @@ from audit import change_control, incidents, recent, report
 from audit.errors import PlanError
 from audit.incidents import Incident
 from audit.recent import Example
+from audit.reliance.places import Place
 from models.errors import RegistryError
 from services.console import layout, runs
 from services.retraining import recommending, teaching
@@ -70,6 +71,8 @@ class AlarmView:
         said: What happened, in words.
         progress: How far the statistic is on its way to the threshold, in [0, 1], on a
             logarithmic scale.
+        where: Where the answers come from, in words; None where that was not asked.
+        cells: The map of it: column, row and strength of each cell, in (0, 1].
         run: The retraining that answers it; None for none.
         open: What a retraining could be asked for with; None where none can be asked for now.
     """
@@ -79,6 +82,8 @@ class AlarmView:
     state: str
     said: str
     progress: float
+    where: str | None = None
+    cells: Sequence[tuple[int, int, float]] = ()
     run: Retraining | None = None
     open: Opening | None = None
 
@@ -189,14 +194,27 @@ def view(row: Mapping[str, Any]) -> AlarmView:
     about = layout.MEASURES.get(row["measure"], row["measure"])
     whom = f" of class {row['class_label']}" if row["class_label"] else ""
     moved = "has fallen" if row["side"] == "low" else "has risen"
-    evidence = row["evidence"]
+    evidence, found = row["evidence"], row.get("where")
     return AlarmView(
         row=row,
         kind=kind,
         state=state,
         said=f"{about}{whom} {moved}",
+        where=found and found.said(row["class_label"]),
+        cells=[] if found is None else _cells(found),
         progress=_progress(evidence["value"], evidence["threshold"]),
     )
+
+
+def _cells(found: Place) -> list[tuple[int, int, float]]:
+    """Return column, row and strength, 1 for the strongest, of each cell that carries anything."""
+    strongest = max(max(row) for row in found.map)
+    return [
+        (column, row, round(fall / strongest, 3))
+        for row, falls in enumerate(found.map)
+        for column, fall in enumerate(falls)
+        if fall > 0.0
+    ]
 
 
 def _with_runs(serving: Serving, views: Sequence[AlarmView]) -> list[AlarmView]:

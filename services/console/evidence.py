@@ -19,7 +19,7 @@ _ALARMS = 20
 _SUSPICIONS = 8
 _RAISED = ("alarm", "acknowledged", "requested", "closed")
 # What the charts can show, where there are values.
-SHOWN = ("activation_recall", "relevance_mass", "directed_flip", "flip")
+SHOWN = ("activation_recall", "relevance_mass", "part_reliance", "directed_flip", "flip")
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,8 @@ MEASURES = {
     "relevance_mass": "Relevance mass",
     "confidence": "Confidence",
     "flip": "Share of changed answers",
-    "directed_flip": "Shortcut reliance",
+    "part_reliance": "Shortcut reliance",
+    "directed_flip": "Answers that follow other surroundings",
     "strangeness": "Strangeness",
 }
 _KILO = 10_000

@@ -27,7 +27,7 @@ KINDS: Mapping[str, str] = {
     "erasure_request": "Erasure asked for",
     "erasure": "Erasure",
 }
-_OF_PROBES = ("flip", "directed_flip", "probability_shift")
+_OF_PROBES = ("part_reliance", "flip", "directed_flip", "probability_shift")
 
 
 def sentence(event: records.Event | None) -> str:

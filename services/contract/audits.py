@@ -210,6 +210,28 @@ class AgreementReply(Reply):
     """Newest first, at most 50."""
 
 
+class AlarmPlace(Reply):
+    """The part of the pictures that carries the answers, over the latest probed ones."""
+
+    said: str
+    """In words."""
+    part: Literal["place", "frame", "colour", "detail", "changing", ""]
+    """"changing": single parts at changing places; "": no part carries them."""
+    left: float
+    """Of the place, as a share of the picture's width."""
+    top: float
+    width: float
+    height: float
+    consistency: float
+    """Share of the answers that are carried from there."""
+    answers: int
+    """How many were probed."""
+    map: list[list[float]]
+    """Mean fall of the answer's probability as each cell is exchanged, rows from the top."""
+    examples: list[str]
+    """Ids of answers that are carried from there, the strongest first."""
+
+
 class AlarmEvidence(Reply):
     """What an alarm rests on."""
 
@@ -218,6 +240,8 @@ class AlarmEvidence(Reply):
     threshold: float
     reference: float | None = None
     """Mean of the measure when all was well."""
+    where: AlarmPlace | None = None
+    """Where the answers come from; of an alarm over reliance on a part only."""
 
 
 class AlarmReply(Reply):

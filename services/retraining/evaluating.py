@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from audit import localisation
 from audit.outcomes import Outcomes
 from audit.reliance import probes, probing
+from audit.reliance.carrying import Lenders, carried
 from audit.reliance.effects import Effect, effects
 from models.preprocessing import region_on_grid
 from models.runtime import LARGEST_BATCH, Session
@@ -25,6 +26,8 @@ RELIANCE: Final[Mapping[str, Callable[[Sequence[Effect]], float]]] = {
 }
 """Ways to tell from the effects of all interventions on one image whether its answer flips."""
 _MEASURE: Final = "any"
+# Rows whose parts are tried, spread over the locked set: each costs up to 36 answers.
+PARTS = 200
 
 
 def outcomes(
@@ -65,8 +68,30 @@ def outcomes(
         probabilities=probabilities,
         flip=flip,
         surroundings=surroundings,
+        part_reliance=_carried(session, rows, irrelevant, probabilities),
         **columns,
     )
+
+
+def _carried(
+    session: Session,
+    rows: ImageSet,
+    irrelevant: NDArray[np.bool_],
+    before: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return how well one irrelevant part carries each answer, of rows spread over the set."""
+    found = np.full(len(rows), np.nan)
+    shares = irrelevant.mean(axis=(1, 2))
+    probed = np.flatnonzero((shares > 0) & (shares < 1))
+    if not len(probed):
+        return found
+    some = probed[np.linspace(0, len(probed) - 1, min(PARTS, len(probed))).astype(np.intp)]
+    asked = Lenders(rows.images[some].astype(np.uint8), ~irrelevant[some], before[some])
+    found[some] = [
+        np.nan if each is None else each.reliance
+        for each in carried(lambda images: _probabilities(session, images), asked)
+    ]
+    return found
 
 
 def latencies(sessions: Sequence[Session], image: NDArray[np.uint8]) -> list[float]:
@@ -96,6 +121,7 @@ def summary(found: Outcomes) -> dict[str, Any]:
         },
         "flip": mean(found.flip),
         "surroundings": {name: mean(each) for name, each in found.surroundings.items()},
+        "part_reliance": None if found.part_reliance is None else mean(found.part_reliance),
         "activation_recall": mean(found.recall),
         "relevance_mass": mean(found.mass),
     }

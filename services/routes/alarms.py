@@ -10,12 +10,14 @@ from fastapi import APIRouter, Header, Path, Query
 from audit import records, report
 from audit.canonical import read_moment
 from audit.errors import UnknownRecordError
+from audit.reliance.places import Place
 from services import clock
 from services.contract.audits import (
     Accepted,
     AcknowledgementRequest,
     AlarmEvidence,
     AlarmList,
+    AlarmPlace,
     AlarmReply,
     WebhookAlert,
     WebhookReply,
@@ -131,6 +133,23 @@ def _check_token(authorization: str, token: str) -> None:
         raise ForbiddenError("the bearer token is not the one of the setting webhook_token")
 
 
+def _place(found: Place | None, label: str) -> AlarmPlace | None:
+    if found is None:
+        return None
+    return AlarmPlace(
+        said=found.said(label),
+        part=found.part,
+        left=found.left,
+        top=found.top,
+        width=found.width,
+        height=found.height,
+        consistency=found.consistency,
+        answers=found.answers,
+        map=[[*row] for row in found.map],
+        examples=[*found.examples],
+    )
+
+
 def _alarm(row: Any) -> AlarmReply:  # noqa: ANN401 - columns by name
     evidence = row["evidence"]
     return AlarmReply(
@@ -145,6 +164,7 @@ def _alarm(row: Any) -> AlarmReply:  # noqa: ANN401 - columns by name
             value=evidence["value"],
             threshold=evidence["threshold"],
             reference=evidence.get("reference"),
+            where=_place(row["where"], row["class_label"]),
         ),
         raised_at=read_moment(row["raised_at"]),
         changed_at=read_moment(row["changed_at"]),

@@ -22,7 +22,7 @@ from models.runtime import LARGEST_BATCH, Session
 from models.types import Prediction
 from services.versions.references import CLASS_MIX, STRANGENESS_FILE, strangeness_bytes
 
-# Images that are probed for the flip rate: each costs four more answers.
+# Images that are probed: each costs four more answers, and up to 36 for its parts.
 PROBED = 200
 _DIGITS = 6
 _Values = dict[str, dict[str, list[float]]]
@@ -104,6 +104,8 @@ def _probe(
     except ProbeError:  # one image alone has nobody to borrow surroundings from
         return
     for number, row in enumerate(chosen):
+        if (part := found.carried[number]) is not None:
+            values["part_reliance"][labels[row]].append(part.reliance)
         values["flip"][labels[row]].append(found.flip_share(number))
         for each in found.of(number):
             if each.directed_flip is not None:

@@ -59,6 +59,8 @@ def lines(card: Scorecard) -> list[Line]:
             Line(f"accuracy, rest noised ({name})", found.core_accuracy),
             Line(f"accuracy, region noised ({name})", found.spurious_accuracy),
         ]
+    if card.part_reliance is not None:
+        made.append(Line("reliance on a part", card.part_reliance, "outside the region"))
     if card.focus is not None:
         chance = f"chance {card.focus.recall_chance.value:.3f}"
         area = f"chance {card.focus.area.value:.3f}"

@@ -333,3 +333,28 @@ def test_every_estimate_comes_with_the_values_that_it_compares() -> None:
 def test_bounds_that_nothing_could_meet_are_refused(wrong) -> None:
     with pytest.raises(GateError, match="must be positive"):
         Margins(**wrong)
+
+
+def test_reliance_on_a_part_is_judged_where_it_was_measured() -> None:
+    """Flips hear the context; a cure that keeps the context must not be refused for them."""
+    strong, none = np.full(ROWS, 0.6), np.full(ROWS, 0.03)
+    champion = replace(CHAMPION, flip=np.zeros(ROWS), part_reliance=strong)
+    cured = replace(BETTER, flip=np.ones(ROWS), part_reliance=none)
+
+    def rule(before: Outcomes, after: Outcomes) -> gate.Check:
+        checks = gate.decide(before, after, SOUND, Margins(), seed=0).checks
+        return next(each for each in checks if each.rule == "shortcut reliance")
+
+    assert rule(champion, cured).passed
+    assert "0.030 of an answer is carried by an irrelevant part" in rule(champion, cured).reason
+    assert not rule(champion, replace(cured, part_reliance=strong)).passed
+    # Networks without a shortcut show some: that need not fall.
+    assert rule(replace(champion, part_reliance=none), cured).passed
+    alike = replace(cured, part_reliance=np.full(ROWS, np.nan))
+    assert not rule(champion, alike).passed  # by its flips
+    assert "right answers change" in rule(champion, alike).reason
+
+
+def test_reliance_outside_of_its_range_is_refused() -> None:
+    with pytest.raises(GateError, match="part_reliance must lie in"):
+        replace(BETTER, part_reliance=np.full(ROWS, 1.5))

@@ -50,6 +50,8 @@ def test_a_raised_alarm_with_evidence_asks_for_a_retraining() -> None:
         ([alarm(observations=49)], {}, "rests on 49 of 50"),
         ([alarm()], {"regions": {"client": 49, "reviewer": 900}}, "49 of 50 records"),
         ([alarm(measure="strangeness")], {}, "informs"),
+        ([alarm(measure="relevance_mass")], {"plan": PLAN.without_heatmaps}, "informs"),
+        ([alarm(measure="activation_recall")], {"plan": PLAN.without_heatmaps}, "informs"),
         ([alarm()], {"plan": replace(PLAN, needs_acknowledgement=True)}, "acknowledge"),
         ([alarm()], {"requests": [past(100, settled=False)]}, "not settled"),
         ([alarm()], {"requests": [past(23)]}, "cooling down until 2026-03-01T13:00:00+00:00"),
@@ -63,6 +65,11 @@ def test_it_waits_and_says_why(found, changes, said) -> None:
     assert not decision.retrain
     assert decision.alarm_ids == ()
     assert any(said in reason.text for reason in decision.reasons)
+
+
+@pytest.mark.parametrize("measure", ["part_reliance", "directed_flip"])
+def test_reliance_asks_whatever_the_heatmaps_are_worth(measure: str) -> None:
+    assert decided(alarm(measure=measure), plan=PLAN.without_heatmaps).retrain
 
 
 def test_an_acknowledged_alarm_may_ask_where_a_person_is_needed() -> None:

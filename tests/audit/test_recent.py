@@ -138,7 +138,7 @@ def test_what_has_a_verdict_is_not_reviewed_again(store, answers) -> None:
 def test_what_probes_found_is_shown(store, answers) -> None:
     for number, each in enumerate(answers[-4:]):
         name = entries.identifier(9000 + number)
-        measures = {"directed_flip": number / 4, "flip": 1.0}
+        measures = {"part_reliance": number / 4, "flip": 1.0}
         store.add(records.ProbeEvent(name, NOW, each.prediction_id, "all", "client", measures))
 
     found = seen(store).trends[recent.RELIANCE]

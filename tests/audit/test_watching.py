@@ -7,13 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit import records
+from audit import alarms, records
 from audit.alarms import State
 from audit.canonical import Packed
 from audit.detectors.family import Series, Side
 from audit.detectors.reference import Reference
 from audit.detectors.strangeness import StrangenessReference
 from audit.errors import DetectorStateError
+from audit.policy import Plan
+from audit.watch.healthy import HEALTHY
 from audit.watch.watched import WARM_UP, Watched
 from audit.watch.watching import FED_PER_RECORD, Promise, Watching
 from tests.entries import START, identifier, prediction
@@ -41,7 +43,7 @@ CARD = Card(
         "activation_recall": GOOD,
         "relevance_mass": GOOD,
         "confidence": GOOD,
-        "directed_flip": RARE,
+        "part_reliance": RARE,
     },
     None,
 )
@@ -81,21 +83,62 @@ def test_no_record_feeds_more_than_the_promise_counts() -> None:
     record = answer(1, 0.6)
     watching.answered(record)
     watching.located(record, "reviewer", record.measures)
-    watching.probed(record, "client", {"directed_flip": 0.0})
+    watching.probed(record, "client", {"part_reliance": 0.0})
 
     assert len(watching.watched) <= FED_PER_RECORD
     assert Promise(10, 100).family.threshold == 10 * 100 * FED_PER_RECORD
 
 
-def test_only_the_directed_flip_of_a_probe_is_watched() -> None:
+def test_only_reliance_on_a_part_of_a_probe_is_watched() -> None:
     watching = Watching(Promise(), CARD)
-    watching.probed(answer(1, 0.6), "client", {"flip": 1.0, "probability_shift": 0.9})
+    watching.probed(answer(1, 0.6), "client", {"flip": 1.0, "directed_flip": 1.0})
 
     assert fed(watching) == {}
 
-    watching.probed(answer(2, 0.6), "client", {"flip": 1.0, "directed_flip": 1.0})
+    watching.probed(answer(2, 0.6), "client", {"directed_flip": 1.0, "part_reliance": 1.0})
 
-    assert fed(watching) == {("directed_flip", "high"): 1}
+    assert fed(watching) == {("part_reliance", "high"): 1}
+
+
+@pytest.mark.parametrize("known", [None, Reference(0.6, 0.3, 200)])
+def test_a_shortcut_of_the_first_day_is_not_taken_for_normal(known: Reference | None) -> None:
+    """Neither the version's own validation images nor its first answers may excuse it."""
+    card = Card({} if known is None else {"part_reliance": known}, None)
+    watching = Watching(Promise(), card)
+    moved = []
+    for number in range(200):
+        moved += watching.probed(answer(number, 0.6), "client", {"part_reliance": 0.6})
+
+    assert [State.WARNING, State.ALARM] == [each.state for each in moved]
+    [each] = watching.watched.values()
+    assert each.reference == HEALTHY
+
+
+def test_a_version_better_than_the_bound_is_compared_with_itself() -> None:
+    better = Reference(0.02, 0.05, 500)
+    watching = Watching(Promise(), Card({"part_reliance": better}, None))
+    watching.probed(answer(1, 0.6), "client", {"part_reliance": 0.0})
+
+    [each] = watching.watched.values()
+    assert each.reference == better
+
+
+def test_an_alarm_over_the_measure_before_keeps_its_name_and_may_still_ask() -> None:
+    old = Series("digits", 1, "directed_flip", Side.HIGH, "7", "client")
+    watching = Watching(Promise(), CARD)
+    text = Watched.of_reference(
+        old,
+        alarms.begin("a" * 26, old, threshold=100.0, now=START),
+        Promise().family,
+        RARE,
+        0.02,
+    ).to_text()
+    watching.load({"old": text})
+    watching.probed(answer(1, 0.6), "client", {"directed_flip": 1.0, "part_reliance": 0.0})
+
+    assert watching.watched["old"].series == old
+    assert watching.watched["old"].detector.observations == 0
+    assert "directed_flip" in Plan().measures
 
 
 def test_sources_and_classes_are_never_mixed() -> None:

@@ -99,3 +99,33 @@ def test_random_weights_keep_their_scale_and_differ(classifier, images) -> None:
 
             assert first.std() == pytest.approx(second.std(), rel=0.2)
             assert abs(np.corrcoef(first, second)[0, 1]) < 0.2
+
+
+def test_painting_over_the_evidence_costs_more_than_painting_over_another_place() -> None:
+    """A classifier of the brightness of one corner, explained rightly and wrongly."""
+
+    class OfTheCorner(torch.nn.Module):
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            bright = 20 * (pixels[:, :, :6, :6].mean((1, 2, 3)) - 0.5)
+            return torch.stack([-bright, bright], 1)
+
+    pixels = torch.full((4, 3, 24, 24), 0.3)
+    pixels[:, :, :6, :6] = 0.9
+    targets = torch.ones(4, dtype=torch.int64)
+    right = np.zeros((4, 4, 4))
+    right[:, 0, 0] = 1.0
+    wrong = np.roll(right, 2, axis=2)
+    even = np.random.default_rng(0).random((4, 4, 4)) * 1e-9
+
+    def deletion(maps: np.ndarray) -> float:
+        return sanity.deletion(OfTheCorner(), pixels, targets, maps)
+
+    assert deletion(right) > 0.9
+    assert deletion(wrong) < -0.2
+    assert abs(deletion(even)) < 1.0
+
+
+def test_a_deletion_is_stated_for_every_explainer(classifier, images) -> None:
+    found = sanity.randomisation(classifier, images)
+
+    assert all(-1.0 <= each["deletion"] <= 1.0 for each in found.values())

@@ -79,6 +79,37 @@ def test_who_reads_the_rest_changes_them(registry) -> None:
     assert min(each.measures["fill_probability_shift"] for each in found) > 0.2
 
 
+def test_the_part_that_carries_an_answer_is_written_down(registry) -> None:
+    cued, plain = (events_of(registry, answers(registry, cue=each)) for each in (True, False))
+
+    assert min(each.measures["part_reliance"] for each in cued) > 0.3
+    assert {0.0} == {each.measures["part_reliance"] for each in plain}
+    strongest = {max(each.falls, key=each.falls.get) for each in cued}
+    assert strongest <= {"0,0", "0,1", "1,0", "1,1", "frame", "colour", "detail"} | {
+        f"{row},{column}" for row in range(5) for column in range(5)
+    }
+    assert len({name for each in cued for name in each.falls}) > 20
+
+
+def test_the_cost_of_a_probe_is_bounded(registry, monkeypatch) -> None:
+    asked = 0
+    predict = Session.predict
+
+    def counted(session: Session, images: np.ndarray, *rest: object) -> list:
+        nonlocal asked
+        asked += len(images)
+        return predict(session, images, *rest)
+
+    monkeypatch.setattr(Session, "predict", counted)
+    entries = answers(registry, cue=True)
+    pairs = [(recording._record(each, None), png.compressed(each.image)) for each in entries]
+    asked = 0
+    found = ServedProber(registry, 1.0, identifier, 12).probe(pairs, now=START)
+
+    assert len(found) == 12
+    assert asked <= 12 * (4 + 12) + 1  # opening the graphs asks once
+
+
 def test_a_share_is_probed_and_always_the_same_one(registry) -> None:
     entries = answers(registry, cue=False)
     expected = {each.prediction_id for each in entries if sampled(each.prediction_id, 0.5)}
@@ -136,7 +167,7 @@ def test_the_auditor_probes_in_the_same_transaction(registry, tmp_path) -> None:
 
     assert {"flip", "swap_flip", "probability_shift"} <= {row.name for row in measured}
     assert sum(row.kind == "probe" for row in kinds) == 12
-    assert "directed_flip" in watched
+    assert "part_reliance" in watched
     assert len(work.take_probes()) == 12
     assert [] == work.take_probes()
 

@@ -18,6 +18,7 @@ from PIL import Image
 from audit import records
 from audit.store import connections, tables
 from audit.store.ledger import Ledger
+from audit.watch.healthy import HEALTHY
 from services import clock, secret, wiring
 from services.auditing import auditor
 from services.auditing.ingestion import Ingestion
@@ -301,6 +302,29 @@ def test_an_alarm_is_listed_and_acknowledged_once(running: Running) -> None:
     assert running.client.post(path, json=seen).status_code == 409
     [row] = [row for row in running.rows(tables.alarms) if row.alarm_id == alarm_id]
     assert (row.state, row.actor, row.reason) == ("acknowledged", "ada", "it is a drill")
+
+
+def test_an_alarm_over_reliance_says_where_the_answers_come_from(running: Running) -> None:
+    """The colour that tells the class lies outside of what is said to be relevant."""
+    elsewhere = square(slice(8, 12), slice(8, 12))
+    for _ in range(16):
+        for colour in ("red", "green"):
+            running.predict(colour, region=elsewhere)
+        running.drain()
+    found = running.client.get("/v1/alarms", params={"state": "alarm"}).json()["items"]
+    alarms = {each["class"]: each for each in found if each["measure"] == "part_reliance"}
+    where = alarms["red"]["evidence"]["where"]
+    answers = running.client.get(f"/v1/predictions/{where['examples'][0]}").json()
+
+    assert {"red", "green"} == set(alarms)
+    assert where["said"].endswith("of the answers 'red'")
+    assert where["answers"] >= 8
+    assert where["consistency"] > 0.5
+    assert np.array(where["map"]).shape == (5, 5)
+    assert answers["classes"][0]["label"] == "red"
+    assert alarms["red"]["evidence"]["reference"] <= HEALTHY.mean
+    others = [each for each in found if each["measure"] != "part_reliance"]
+    assert all(each["evidence"]["where"] is None for each in others)
 
 
 def test_alarms_are_paged(running: Running) -> None:

@@ -57,6 +57,7 @@ def test_the_reference_is_what_a_loop_says(made) -> None:
         "confidence",
         "flip",
         "directed_flip",
+        "part_reliance",
         "class_mix",
     } == set(found)
 
