@@ -42,18 +42,21 @@ def cells_of(
 ) -> Iterator[tuple[Row, dict[str, Any]]]:
     """Train a classifier, refine it by every row's method, judge each on the test split.
 
-    Settings of the table: `side`, `first` (rows, epochs and rate of the first training) and
-    `refine`. A row without an objective is the classifier before refinement. Arms: "exemplars"
+    Settings of the table: `side`, `first` (rows, epochs and rate of the first training), `refine`
+    and `test`, how many rows of the test split. A row without an objective is the classifier before refinement. Arms: "exemplars"
     are chosen by recall ("recall"), the same exchanged ("exchanged"), or two at random ("random").
     """
     told = table.settings
     size = Preprocessing(told["side"], told["side"], (0.5,) * 3, (0.5,) * 3)
     sets = datasets.load_splits(datasets.read_folder(data / "cxr"), size)
+    order = np.random.default_rng(25).permutation(len(sets["test"]))[: told["test"]]
+    test = sets["test"].take(np.sort(order))
     first, rest = _drawn(sets["train"], told["first"]["rows"], told["refine"]["rows"], seed)
+    few = sets["val"].take(np.arange(8))  # chooses nothing: the last epoch counts
     begun = perf_counter()
     base = pretrained(first.classes, told["side"], seed)
     base_config = _config(told["first"], seed, device)
-    train(base, ERM(), first, sets["val"], base_config)
+    train(base, ERM(), first, few, base_config)
     spent = perf_counter() - begun
     pairs = _pairs(base, rest, seed)
     config = _config(told["refine"], seed, device)
@@ -63,9 +66,9 @@ def cells_of(
         network, made = deepcopy(base), None
         if row.method.objective:
             made = _objective(row, pairs)
-            train(network, made, rest, sets["val"], config)
+            train(network, made, rest, few, config)
         seconds = (perf_counter() - begun) if row.method.objective else spent
-        figures, energies = _judged(network, sets["test"], seed)
+        figures, energies = _judged(network, test, seed)
         if row.settings.get("arm") == "continued":
             before["continued"] = energies
         if "continued" in before and made is not None:

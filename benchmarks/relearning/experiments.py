@@ -19,8 +19,12 @@ Experiment: TypeAlias = Callable[
 def training(
     table: Table, rows: Sequence[Row], seed: int, data: Path, device: str
 ) -> Iterator[tuple[Row, Cell]]:
-    """Train each row's method on the table's task and judge it on the task's tests."""
+    """Train each row's method on the table's task and judge it on the task's tests.
+
+    Settings of the table: `rows` of the source, where they are fewer than the task's.
+    """
     plan = TASKS[table.task]
+    plan = replace(plan, rows=table.settings.get("rows", plan.rows))
     plan = replace(plan, config=replace(plan.config, device=device))
     for row in rows:
         yield row, cells.run(plan, table.task, row.name, row.method, seed=seed, data=data)
