@@ -43,8 +43,9 @@ def cells_of(
     """Train a classifier, refine it by every row's method, judge each on the test split.
 
     Settings of the table: `side`, `first` (rows, epochs and rate of the first training), `refine`
-    and `test`, how many rows of the test split. A row without an objective is the classifier before refinement. Arms: "exemplars"
-    are chosen by recall ("recall"), the same exchanged ("exchanged"), or two at random ("random").
+    and `test`, how many rows of the test split. A row without an objective is the classifier
+    before refinement. Arms: the exemplars are chosen by recall ("recall"), the same exchanged
+    ("exchanged"), or two at random ("random").
     """
     told = table.settings
     size = Preprocessing(told["side"], told["side"], (0.5,) * 3, (0.5,) * 3)
