@@ -66,6 +66,7 @@ ROLES: Mapping[str, Role] = {
     # Audit.
     "GET /v1/models/{model}/audit": Role.VIEWER,
     "GET /v1/models/{model}/verdict": Role.VIEWER,
+    "GET /v1/models/{model}/report.html": Role.VIEWER,
     "GET /v1/models/{model}/audit/series": Role.VIEWER,
     "GET /v1/models/{model}/audit/agreement": Role.VIEWER,
     "GET /v1/models/{model}/audit/distribution": Role.VIEWER,

@@ -28,6 +28,7 @@ VERBS = {
     "retrain": "retraining:retrain",
     "promote": "versions:promote",
     "rollback": "versions:rollback",
+    "report": "reporting:report",
     "doctor": "doctor:doctor",
     "install": "doctor:install",
 }

@@ -14,7 +14,7 @@ router = APIRouter(prefix="/v1/models/{model}/verdict", tags=["audit"])
 
 
 @router.get("", summary="The verdict on its reasons", responses=refusals(404, 409, 422, 503))
-def read(model: Name, serving: Connected) -> VerdictReply:
+def reasons(model: Name, serving: Connected) -> VerdictReply:
     """Say whether the champion is right for the right reasons, and what to do next.
 
     It says no more than the intervals of what was measured carry.
