@@ -165,7 +165,8 @@ def _erase(
     forget: Forget,
 ) -> Erased:
     connection, total = batch.connection, Erased()
-    found = connection.execute(sa.select(tables.payloads.c.seq).where(which)).scalars().all()
+    wanted = sa.select(tables.payloads.c.seq).where(which).order_by(tables.payloads.c.seq)
+    found = connection.execute(wanted).scalars().all()
     for start in range(0, len(found), AT_ONCE):
         sequences = found[start : start + AT_ONCE]
         table = tables.predictions
