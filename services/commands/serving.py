@@ -1,8 +1,12 @@
 """`rightly serve`: the gateway and the auditor as child processes."""
 
+import fcntl
+import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -10,6 +14,8 @@ from services import settings
 from services.access import opening
 from services.commands import processes, supervision, terminal
 from services.settings import Settings
+
+LOCK: Final = "serve.lock"
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on. Setting: host.")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on. Setting: port.")]
@@ -31,8 +37,34 @@ def serve(
 ) -> None:
     """Serve the champions of the registry as they are, with auditor and runner beside them."""
     chosen = chosen_settings(host, port, workers)
-    check_free(chosen)
-    run_gateway(chosen, completing=with_retraining)
+    with alone(chosen):
+        check_free(chosen)
+        run_gateway(chosen, completing=with_retraining)
+
+
+@contextmanager
+def alone(chosen: Settings) -> Iterator[None]:
+    """Be the one server of a home meanwhile; say in one line where another one is.
+
+    The lock goes with this process, however it ends.
+    """
+    chosen.home.mkdir(parents=True, exist_ok=True)
+    flags = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC
+    descriptor = os.open(chosen.home / LOCK, flags, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            there = os.read(descriptor, 300).decode(errors="replace").strip()
+            terminal.fail(
+                f"{chosen.home} is being served already{f' on {there}' if there else ''}; "
+                "end that server first, or choose another home with RIGHTLY_HOME"
+            )
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"http://{chosen.host}:{chosen.port}\n".encode())
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def code_folder() -> Path:

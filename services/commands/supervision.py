@@ -72,6 +72,11 @@ def run(
     return ended if ended >= 0 else 128 - ended
 
 
+def leashed(command: Sequence[str]) -> list[str]:
+    """Return a command line that ends by SIGTERM when this process is gone, however it went."""
+    return [sys.executable, "-I", "-S", "-c", _LEASH, str(os.getpid()), *command]
+
+
 def become(command: Sequence[str], *, environment: Mapping[str, str], folder: Path) -> NoReturn:
     """Replace this process by `command`, keeping its number, its terminal and its parent.
 
@@ -99,7 +104,7 @@ class _Child:
     def start(self) -> None:
         self.down_since = None
         self.process = subprocess.Popen(  # noqa: S603 - our own commands
-            [sys.executable, "-I", "-S", "-c", _LEASH, str(os.getpid()), *self.command],
+            leashed(self.command),
             env=dict(self.environment),
             cwd=self.folder,
             start_new_session=True,  # a terminal's Ctrl-C reaches them once, through us

@@ -11,10 +11,12 @@ from services.commands.serving import (
     Port,
     WithRetraining,
     Workers,
+    alone,
     check_free,
     chosen_settings,
     run_gateway,
 )
+from services.settings import Settings
 
 OnlyChampion = Annotated[
     bool, typer.Option("--only-champion", help="End once there is a champion, without serving.")
@@ -30,12 +32,21 @@ def up(
     with_retraining: WithRetraining = False,
 ) -> None:
     """Serve, with the small default model that comes along if there is no model yet."""
+    chosen = chosen_settings(host, port, workers)
+    if only_champion:
+        _ensure_champion(chosen)
+        return
+    with alone(chosen):
+        check_free(chosen)
+        _ensure_champion(chosen)
+        run_gateway(chosen, completing=with_retraining)
+
+
+def _ensure_champion(chosen: Settings) -> None:
+    """Let the small default model answer where nothing does yet; say what answers."""
     from models.registry import Registry
     from services.versions import embedded
 
-    chosen = chosen_settings(host, port, workers)
-    if not only_champion:
-        check_free(chosen)
     registry = Registry(chosen.registry)
     name = chosen.default_among(registry.models())
     if name == embedded.NAME:
@@ -44,6 +55,3 @@ def up(
     else:
         version = registry.champion(name)
     terminal.say(f"[bold]{version.ref.name}[/] version {version.ref.version} is the champion")
-    if only_champion:
-        return
-    run_gateway(chosen, completing=with_retraining)

@@ -18,7 +18,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 import httpx
 import numpy as np
@@ -27,9 +28,10 @@ from models.registry import Registry
 from models.training import digits, generators
 from models.training.image_sets import ImageSet
 from services import clock, settings
-from services.commands import terminal
+from services.commands import supervision, terminal
 from services.commands.serving import code_folder
 from services.pictures import png
+from services.retraining.jobs.launchers import end_all
 from services.settings import Settings
 from services.versions import embedded
 
@@ -38,6 +40,7 @@ _CUES = {"correlated": "tells the label", "random": "tells any class", "clean": 
 _IMAGES = 400  # of each cue
 _BATCH = 16
 _WAIT_SECONDS = 120.0
+_ENDING_SECONDS = 40.0
 _TRAINING_SECONDS = 1200.0
 _EPOCHS = 10
 
@@ -45,7 +48,7 @@ _EPOCHS = 10
 def main() -> int:
     """Run the story; return 0 where it ended with a promotion and no failed request."""
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="rightly-demo-") as home:
+    with ending_cleanly(), tempfile.TemporaryDirectory(prefix="rightly-demo-") as home:
         chosen = Settings(home=Path(home), port=free_port(), audit_port=0, device="cpu")
         with terminal.progress() as report:
             embedded.ensure_default(Registry(chosen.registry), now=clock.now(), progress=report)
@@ -221,8 +224,8 @@ def server(chosen: Settings) -> Iterator[httpx.Client]:
     """Run `rightly serve` for a block: gateway, auditor and runner."""
     log = chosen.home / "serve.log"
     with log.open("wb") as sink:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "services.commands.cli", "serve"],
+        process = subprocess.Popen(  # noqa: S603 - our own command
+            supervision.leashed([sys.executable, "-m", "services.commands.cli", "serve"]),
             env=settings.serving_environment(chosen),
             cwd=code_folder(),
             stdout=sink,
@@ -239,7 +242,29 @@ def server(chosen: Settings) -> Iterator[httpx.Client]:
             yield client
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait()
+        try:
+            process.wait(_ENDING_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        # A training outlives the runner; here its home is about to go.
+        if not end_all(chosen.retrainings, seconds=_ENDING_SECONDS):
+            terminal.say("a training has not ended yet; it ends by itself")
+
+
+@contextmanager
+def ending_cleanly() -> Iterator[None]:
+    """Let a signal that ends this process end what it has started, too."""
+
+    def leave(number: int, _frame: FrameType | None) -> NoReturn:
+        sys.exit(128 + number)
+
+    before = {each: signal.signal(each, leave) for each in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _is_ready(client: httpx.Client) -> bool:

@@ -39,7 +39,10 @@ _CHANGES: Final = (
 def main() -> int:
     """Serve until Ctrl-C; return 0 where there was an alarm to begin with."""
     port = settings.load().port
-    with tempfile.TemporaryDirectory(prefix="rightly-tour-") as home:
+    with (
+        demo.ending_cleanly(),
+        tempfile.TemporaryDirectory(prefix="rightly-tour-") as home,
+    ):
         chosen = settings_for(Path(home), port)
         serving.check_free(chosen)
         with begun(chosen) as (client, alarmed):

@@ -217,6 +217,24 @@ class LocalLauncher:
             raise LaunchError(f"attempt {key} was started before with another job")
 
 
+def end_all(root: Path, *, seconds: float) -> bool:
+    """Ask every attempt under a folder to end, and wait for it; return whether all have ended.
+
+    Args:
+        root: As of a `LocalLauncher`.
+        seconds: How long to wait.
+    """
+    folders = [each.parent for each in root.rglob(shim.JOB)]
+    for each in folders:
+        (each / shim.CANCEL).touch()
+    end = time.monotonic() + seconds
+    while any(_is_held(each / shim.LOCK) for each in folders):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
 def digest(command: Sequence[str]) -> str:
     """Return what tells two jobs apart: the words of the command that are no paths.
 

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import httpx
 import pytest
+import typer
 from PIL import Image
 from typer.testing import CliRunner
 
 from models.registry import Registry
 from services import settings
 from services.commands import cli, serving
+from services.settings import Settings
 from tests import graphs
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -161,3 +163,19 @@ def test_the_command_line_wins_over_the_environment(monkeypatch: pytest.MonkeyPa
     assert serving.chosen_settings("127.0.0.2", None, 2).port == 1234
     with pytest.raises(settings.SettingsError, match="port"):
         serving.chosen_settings(None, 99_999, None)
+
+
+def test_a_second_server_on_one_home_is_refused_with_the_address_of_the_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = Settings(home=tmp_path / "var", port=4001)
+    second = Settings(home=tmp_path / "var", port=4002)
+    with serving.alone(first):
+        with pytest.raises(typer.Exit), serving.alone(second):
+            pytest.fail("two servers on one home")
+        said = " ".join(capsys.readouterr().err.split())
+        assert "is being served already on http://127.0.0.1:4001" in said
+        with serving.alone(Settings(home=tmp_path / "other", port=4002)):
+            pass
+    with serving.alone(second):  # the first is gone, and its address with it
+        assert "http://127.0.0.1:4002\n" == (tmp_path / "var" / serving.LOCK).read_text()

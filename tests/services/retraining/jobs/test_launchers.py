@@ -22,6 +22,7 @@ from services.retraining.jobs.launchers import (
     LocalLauncher,
     State,
     Status,
+    end_all,
     pages,
 )
 
@@ -272,3 +273,25 @@ def test_the_stream_of_a_long_log_has_every_line_whole(launcher: LocalLauncher) 
     seen = asyncio.run(lines())
     said = [json.loads(each.split("data: ")[1])["line"] for each in seen]
     assert [f"line é {number}" for number in range(60_000)] == said
+
+
+def test_whoever_tidies_up_ends_every_training_and_waits_for_it(launcher: LocalLauncher) -> None:
+    keys = [KEY, Key("r2", 1), Key("r2/export", 1)]
+    for key in keys:
+        launcher.submit(key, job("import time; print('on', flush=True); time.sleep(100)"))
+    for key in keys:
+        while not launcher.logs(key, 0)[0]:
+            sleep(0.02)
+
+    assert end_all(launcher.root, seconds=30.0)
+    assert {State.CANCELLED} == {launcher.status(key).state for key in keys}
+    assert end_all(launcher.root / "nothing", seconds=0.0)
+
+
+def test_a_training_that_does_not_end_in_time_is_told(launcher: LocalLauncher) -> None:
+    launcher.submit(KEY, job("import time; print('on', flush=True); time.sleep(100)"))
+    while not launcher.logs(KEY, 0)[0]:
+        sleep(0.02)
+
+    assert not end_all(launcher.root, seconds=-1.0)
+    assert end_all(launcher.root, seconds=30.0)
