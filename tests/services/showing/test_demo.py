@@ -13,11 +13,16 @@ from services.showing import demo, tour
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_what_was_started_before_the_process(number: signal.Signals) -> None:
     before, ended = signal.getsignal(number), []
-    with pytest.raises(SystemExit) as left, demo.ending_cleanly():
-        try:
-            os.kill(os.getpid(), number)
-        finally:
-            ended.append("the server")
+
+    def interrupted() -> None:
+        with demo.ending_cleanly():
+            try:
+                os.kill(os.getpid(), number)
+            finally:
+                ended.append("the server")
+
+    with pytest.raises(SystemExit) as left:
+        interrupted()
 
     assert 128 + number == left.value.code
     assert ["the server"] == ended
