@@ -4,6 +4,7 @@ The files appear only after both graphs have been compared with torch on real im
 the same weights twice writes the same bytes, so that a version's digest means its content.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,30 @@ def measure(
                 expected.append(answers)
                 for name, session in sessions.items():
                     actual[name].append(_run(session, name, images, target))
-    return parity.compare(expected, actual, half=half)
+    found = parity.compare(expected, actual, half=half)
+    if half or not found.failures():
+        return found
+    return parity.by_scale(_in_float64(classifier, samples, expected), expected, actual)
+
+
+def kept(error: ExportError, weights: Path, name: str) -> ExportError:
+    """Return a refusal that also names the weights that are not lost, and how to try again."""
+    again = f"rightly export {weights} --name {name}"
+    return type(error)(f"{error}; the trained weights are kept in {weights}, try again: {again}")
+
+
+def _in_float64(
+    classifier: Classifier,
+    samples: NDArray[np.uint8],
+    expected: Sequence[Mapping[str, NDArray[Any]]],
+) -> list[dict[str, NDArray[Any]]]:
+    """Return what torch answers in double precision, for the classes that were explained."""
+    precise = copy.deepcopy(classifier).double().eval()
+    batches = [each for each in _batches(samples) for _ in range(2)]
+    return [
+        parity.reference(precise, images, answers["explained"])
+        for images, answers in zip(batches, expected, strict=True)
+    ]
 
 
 def _check_samples(classifier: Classifier, samples: NDArray[np.uint8]) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from audit.evaluation.scorecards import LabelledSet, Scorecard
 from models.cards import CardFields, Lineage
-from models.errors import TrainingError
+from models.errors import ExportError, TrainingError
 from models.registry import Registry, Version
 from services import clock, settings
 from services.commands import terminal, versions
@@ -126,7 +126,12 @@ def train(
         with terminal.progress(lines=True) as report:
             report("exporting, comparing with torch", 0.1)
             registry = versions.opened()
-            found = _file(registry, name, trained)
+            try:
+                found = _file(registry, name, trained)
+            except ExportError as error:
+                from models.export import kept
+
+                raise kept(error, to / "weights.safetensors", name) from error
         versions.filed(registry, found, promote=promote, reason=f"trained by {chosen.objective}")
 
 

@@ -9,7 +9,7 @@ import onnx
 import pytest
 import torch
 
-from models import architectures, cards, contract, export, parity, specs
+from models import architectures, cards, checkpoints, contract, export, parity, specs
 from models.cards import CardFields
 from models.errors import ExportError, ParityError, UntraceableError
 from models.graph import assembly
@@ -108,6 +108,51 @@ def test_graphs_of_other_weights_are_refused_and_the_outputs_named() -> None:
 
     with pytest.raises(ParityError, match=r"predict\.cam differs by"):
         found.require()
+
+
+def answers(shift: float, count: int = 4) -> dict[str, np.ndarray]:
+    """What a graph might answer whose CAM is this far from the truth; all else is right."""
+    logits = np.tile(np.array([0.0, 1.0, 3.0]), (count, 1))
+    raised = np.exp(logits)
+    cam = np.ones((count, 2, 2)) * np.array([[1.0, 0.5], [0.2, 0.1]])
+    return {
+        "logits": logits,
+        "probabilities": raised / raised.sum(1, keepdims=True),
+        "cam": cam + shift,
+        "signed_cam": cam + shift,
+        "explained": np.full(count, 2),
+    }
+
+
+@pytest.mark.parametrize(
+    ("torchs_own", "ours", "passes"),
+    [
+        (1e-5, 3e-5, True),  # within the fixed tolerance
+        (5e-5, 1.5e-4, True),  # three times what torch itself is off
+        (5e-5, -1.5e-4, True),
+        (5e-5, 5e-4, False),
+        (1e-2, 2e-2, False),  # torch's own rounding is no excuse any more
+    ],
+)
+def test_a_graph_may_round_as_torch_does(torchs_own: float, ours: float, passes: bool) -> None:  # noqa: FBT001
+    found = parity.by_scale([answers(0)], [answers(torchs_own)], {"predict": [answers(ours)]})
+
+    assert passes == (found.failures() == ())
+    assert found.rounding["predict.cam"] == pytest.approx(torchs_own, rel=1e-3)
+    if not passes:
+        with pytest.raises(ParityError, match=r"in float64.*predict\.cam differs"):
+            found.require()
+
+
+def test_a_refusal_names_the_weights_that_are_kept(tmp_path) -> None:
+    path = tmp_path / "weights.safetensors"
+    classifier = build()
+    architectures.save_weights(classifier, path)
+
+    said = str(export.kept(ParityError("it differs"), path, "digits"))
+
+    assert f"rightly export {path} --name digits" in said
+    assert checkpoints.read_spec(path) == classifier.spec
 
 
 def test_a_refused_export_leaves_nothing_behind(tmp_path, monkeypatch) -> None:

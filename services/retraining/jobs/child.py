@@ -24,6 +24,7 @@ import torch
 
 from models import architectures, export, sanity, specs
 from models.architectures import Classifier
+from models.errors import ExportError
 from models.training import building, checkpoints, methods
 from models.training.distillation import TEA, masked_images
 from models.training.exemplary import ExemplaryLearning, exemplar_of
@@ -112,7 +113,12 @@ def _export(here: Folder, attempt: int) -> None:
     architectures.load_weights(classifier, source / files.WEIGHTS)
     locked = here.read_set("locked")
     samples = locked.images[:: max(1, len(locked) // _PARITY_IMAGES)][:_PARITY_IMAGES]
-    parity = export.export(classifier.eval(), draft / "version", samples=samples.astype(np.uint8))
+    try:
+        parity = export.export(
+            classifier.eval(), draft / "version", samples=samples.astype(np.uint8)
+        )
+    except ExportError as error:
+        raise export.kept(error, source / files.WEIGHTS, "NAME") from error
     Folder(draft).write_json("parity.json", parity.to_mapping())
     reactions = sanity.randomisation(classifier, samples.astype(np.uint8))
     Folder(draft).write_json(files.SANITY, reactions)
