@@ -17,6 +17,7 @@ ModelsError
 │   ├── UnknownModelError      no such model or version
 │   ├── VersionConflictError   the version or pointer has changed meanwhile
 │   └── CorruptVersionError    the files do not match the recorded digest
+├── StoppedError               nobody waits for the result any more
 └── TrainingError              a training cannot start or go on
     ├── LossNotFiniteError     the loss has become infinite or no number; names the step
     └── DatasetError           a data set is not usable; names the row and the reason
@@ -89,6 +90,10 @@ class VersionConflictError(RegistryError):
 
 class CorruptVersionError(RegistryError):
     """The files of a version do not match its recorded digest."""
+
+
+class StoppedError(ModelsError):
+    """Nobody waits for the result any more."""
 
 
 class TrainingError(ModelsError):

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models import providers, workload
+from models import providers, stopping, workload
 from models.providers import Device
 
 LARGEST_RUN: Final = 32  # images: bounds the memory of one run
@@ -48,17 +48,25 @@ class GraphSession:
         """
         count = len(next(iter(feed.values())))
         if count <= self._images:
-            return self._once(outputs, feed)
+            return self._once(outputs, feed, stopping.current())
         parts = [
             {name: each[start : start + self._images] for name, each in feed.items()}
             for start in range(0, count, self._images)
         ]
         run = map if self._pool is None else self._pool.map
-        answers = list(run(lambda part: self._once(outputs, part), parts))
+        stop = stopping.current()  # the pool's threads are not the one that heeds it
+        answers = list(run(lambda part: self._once(outputs, part, stop), parts))
         return [np.concatenate(each) for each in zip(*answers, strict=True)]
 
     def _once(
-        self, outputs: Sequence[str] | None, feed: Mapping[str, NDArray[Any]]
+        self,
+        outputs: Sequence[str] | None,
+        feed: Mapping[str, NDArray[Any]],
+        stop: stopping.Stop | None,
     ) -> list[NDArray[Any]]:
-        columns: list[NDArray[Any]] = self.session.run(outputs, feed)
-        return columns
+        if stop is None:
+            whole: list[NDArray[Any]] = self.session.run(outputs, feed)
+            return whole
+        with stop.running() as options:
+            heeded: list[NDArray[Any]] = self.session.run(outputs, feed, options)
+            return heeded

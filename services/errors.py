@@ -125,6 +125,7 @@ STATUSES: tuple[tuple[type[Exception], HTTPStatus], ...] = (
     (models_errors.UnknownModelError, HTTPStatus.NOT_FOUND),
     (models_errors.RegistryError, HTTPStatus.CONFLICT),
     (models_errors.GraphRejectedError, HTTPStatus.CONFLICT),
+    (models_errors.StoppedError, HTTPStatus.SERVICE_UNAVAILABLE),
     (models_errors.RuntimeUnavailableError, HTTPStatus.SERVICE_UNAVAILABLE),
     (audit_errors.RegionError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (audit_errors.OutsidePlanError, HTTPStatus.CONFLICT),

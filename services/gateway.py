@@ -14,7 +14,7 @@ from starlette.responses import Response
 from services import clock, settings, wiring
 from services.access.door import Door
 from services.contract.predictions import Answer
-from services.web import dressing, native, rest
+from services.web import dressing, native, origins, rest
 from services.web.guard import Bounds, Guard
 
 SETTINGS = settings.load()
@@ -34,7 +34,15 @@ class Guarded(Service[Any]):  # type: ignore[misc]  # BentoML is untyped
         bounds = Bounds(SETTINGS.max_body_bytes, SETTINGS.body_seconds, SETTINGS.queue)
         door = Door(SETTINGS, rest.routes(REST), NATIVE, clock.now)
         REST.state.door = door
-        return Guard(application, NATIVE, REST, bounds, door=door, dress=dressing.dressed)
+        return Guard(
+            application,
+            NATIVE,
+            REST,
+            bounds,
+            door=door,
+            dress=dressing.dressed,
+            welcome=origins.welcome(SETTINGS),
+        )
 
 
 @bentoml.service(

@@ -91,6 +91,12 @@ class Settings(BaseModel):
     public_url: str = Field(default="", pattern=r"^(https?://[^/\s]+)?$")
     """Address by which browsers reach this server, without a path: `https://rightly.example`. With
     https, cookies travel over nothing else."""
+    hosts: str = ""
+    """Further names by which this server is asked, separated by commas. On loopback its own names
+    and that of `public_url` count; elsewhere names are checked where one of the two is set."""
+    trusted_proxies: str = ""
+    """Addresses of proxies, separated by commas, whose `X-Forwarded-For` says who asks. Nobody
+    else's does."""
     oidc_issuer: str = Field(default="", pattern=r"^(https?://\S+)?$")
     """Address of the provider of OpenID Connect, as its document calls itself."""
     oidc_client_id: str = Field(default="", max_length=400)
@@ -115,6 +121,10 @@ class Settings(BaseModel):
     """Largest image, in pixels, read from its header before anything is decoded."""
     max_images: int = Field(default=32, ge=1, le=1_000)
     """Most images in one request."""
+    max_request_pixels: int = Field(default=100_000_000, ge=1_000)
+    """Most pixels of all images of one request together, read from their headers."""
+    max_pixels_at_once: int = Field(default=200_000_000, ge=1_000)
+    """Most pixels that one worker decodes at a time; a request beyond them is answered 429."""
 
     anchors: Path = Field(default_factory=lambda known: known["home"] / "anchors")
     """Folder where the audit trail's head is published. Default: `anchors` in `home`; better where
@@ -281,7 +291,9 @@ def serving_environment(settings: Settings) -> dict[str, str]:
         values[name] = _absolute_url(str(values[name]))
     kept = {name: value for name, value in os.environ.items() if name != PREFIX + "CONFIG"}
     bentoml = {"BENTOML_HOME": str(values["home"] / "bentoml"), "BENTOML_DO_NOT_TRACK": "True"}
-    return kept | as_variables(values) | bentoml
+    # The server library would believe anybody on this machine.
+    proxies = {"FORWARDED_ALLOW_IPS": settings.trusted_proxies}
+    return kept | as_variables(values) | bentoml | proxies
 
 
 def stop_usage_reports() -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from audit import change_control
@@ -14,7 +14,9 @@ from models.rollout import Rollout
 from models.runtime import Session
 from services import clock, logs, secret, settings, telemetry, tracing
 from services.access import opening
+from services.access.throttle import Throttle
 from services.answering.answerer import Answerer, Question
+from services.answering.budget import Budget
 from services.answering.champions import Champions
 from services.answering.pool import Pool
 from services.answering.templates import Templates
@@ -52,6 +54,7 @@ class Serving:
         pool: The threads that compute.
         trials: Versions on trial.
         retrainings: The record of retrainings, which the runner shares.
+        webhooks: Counts wrong tokens of webhooks.
     """
 
     settings: Settings
@@ -66,6 +69,7 @@ class Serving:
     pool: Pool
     trials: Trials
     retrainings: Rows
+    webhooks: Throttle = field(default_factory=Throttle)
 
 
 def connect(chosen: Settings) -> Serving:
@@ -113,6 +117,7 @@ def connect(chosen: Settings) -> Serving:
             clock.now,
             Templates(chosen.registry, chosen.segment_share),
             shadow=shadow,
+            budget=Budget(chosen.max_request_pixels, chosen.max_pixels_at_once),
         ),
         shadow=shadow,
         recorder=recorder,

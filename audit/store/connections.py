@@ -8,6 +8,7 @@ References:
     The WAL-reset bug: https://sqlite.org/wal.html, "the WAL-reset bug".
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,10 @@ def open_writer(url: str) -> Engine:
     parsed = _checked(url)
     if parsed.get_backend_name() == "postgresql":
         return sa.create_engine(parsed, isolation_level="SERIALIZABLE", pool_pre_ping=True)
-    Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
+    path = Path(str(parsed.database))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # For its owner alone, and so are the files that SQLite makes beside it.
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     engine = sa.create_engine(parsed)
     sa.event.listen(engine, "connect", _prepare_writer)
     sa.event.listen(engine, "begin", _begin_at_once)

@@ -7,6 +7,7 @@ which needs nothing but Python and checks the chain, the commitments and the anc
 
 import base64
 import hashlib
+import os
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -103,7 +104,12 @@ def _write(
 ) -> int:
     digest, erased = hashlib.sha256(), 0
     store_id = connection.execute(sa.select(tables.identity.c.store_id)).scalar_one()
-    with zipfile.ZipFile(path, "x", zipfile.ZIP_DEFLATED) as bundle:
+    # For its owner alone, who hands it out.
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+    with (
+        os.fdopen(descriptor, "w+b") as raw,
+        zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED) as bundle,
+    ):
         with bundle.open("events.jsonl", "w", force_zip64=True) as file:
             for line, is_erased in _lines(connection, span):
                 file.write(line)

@@ -8,13 +8,13 @@ detector that compares one week with another must not mix methods.
 """
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from statistics import median
 from time import perf_counter
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +22,14 @@ from numpy.typing import NDArray
 from audit import localisation
 from audit.comparisons import ComparisonRecord
 from audit.errors import EmptyRegionError
-from models import preprocessing
+from models import preprocessing, stopping
 from models.errors import ImageError
-from models.pictures.decoding import Limits, Pixels, decode_image
+from models.pictures.decoding import Limits, Pixels, decode_image, size_of
 from models.pictures.regions import Region, decode_region
 from models.runtime import Served
 from models.types import Attribution, Prediction
 from services import logs, telemetry, tracing
+from services.answering.budget import Budget
 from services.answering.champions import Champions
 from services.answering.replies import answer_of
 from services.answering.templates import Templates
@@ -39,6 +40,8 @@ from services.records.recording import AnsweredRegion, AnswerEntry, Recorder
 from services.rollouts import comparing
 from services.rollouts.candidates import Candidate
 from services.rollouts.shadow import Shadow
+
+Made = TypeVar("Made")
 
 GRADCAM = "gradcam"
 _TIMES = 64  # of the champion's latest times, to compare a canary's with
@@ -108,6 +111,7 @@ class Answerer:
         templates: Templates | None = None,
         *,
         shadow: Shadow | None = None,
+        budget: Budget | None = None,
     ) -> None:
         """Connect.
 
@@ -118,7 +122,9 @@ class Answerer:
             clock: The present.
             templates: Regions where none came with a request; None for none.
             shadow: Where candidates answer silently; None for nowhere.
+            budget: Of pixels; None for the usual one.
         """
+        self._budget = budget or Budget()
         self._templates = templates
         self._champions, self._recorder = champions, recorder
         self._limits, self._clock = limits, clock
@@ -155,6 +161,7 @@ class Answerer:
             found = self._computed(candidate.served, question, first)
             comparing.check_usable([each.prediction for each in found.entries])
         except Exception as error:  # noqa: BLE001 - a candidate may fail in any way it likes
+            stopping.check()  # but to be stopped is no failure of its
             # Where the request itself is at fault, the champion says so too.
             instead = self._computed(self._champions.current(name), question, first)
             telemetry.candidate_answered(name, "canary", "failed", len(instead.entries))
@@ -243,15 +250,25 @@ class Answerer:
 
     def _pictures(self, question: Question, served: Served) -> list[Picture]:
         pictures = []
+        asked = sum(self._each_of(question, lambda content, _: _pixels(content, self._limits)))
+        with self._budget.taking(asked):
+            for picture in self._each_of(question, lambda a, b: self._picture(a, b, served)):
+                pictures.append(picture)
+                stopping.check()
+        return pictures
+
+    def _each_of(
+        self, question: Question, read: Callable[[bytes, bytes | None], Made]
+    ) -> Iterator[Made]:
+        """Yield what is read of each image; what is wrong with one of several says which."""
         pairs = zip(question.images, question.regions, strict=True)
         for number, (content, region) in enumerate(pairs):
             try:
-                pictures.append(self._picture(content, region, served))
+                yield read(content, region)
             except (ServiceError, ImageError) as error:
                 if len(question.images) == 1:
                     raise
                 raise type(error)(f"image {number}: {error}") from error
-        return pictures
 
     def _picture(self, content: bytes, region: bytes | None, served: Served) -> Picture:
         shape = served.session.spec.preprocessing
@@ -306,6 +323,11 @@ class Answerer:
                 telemetry.audited(
                     name, label, entry.region.source, entry.measures, role=computed.role
                 )
+
+
+def _pixels(content: bytes, limits: Limits) -> int:
+    height, width = size_of(content, limits)
+    return height * width
 
 
 def target_index(target: str | None, classes: Sequence[str]) -> int | None:

@@ -1,8 +1,8 @@
 """Threads of a worker that decode and compute, with a deadline for whoever waits for them.
 
-The deadline of a request that still waits takes it out of the queue; one that is being computed
-cannot be stopped, so its thread stays taken until it is done and the next request waits for it:
-computing never exceeds the threads.
+The deadline of a request that still waits takes it out of the queue. One that is being computed
+is told that nobody waits: it ends before its next image, or in the middle of its graph. Until then
+its thread stays taken and the next request waits for it: computing never exceeds the threads.
 """
 
 import asyncio
@@ -10,6 +10,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from models import stopping
+from models.stopping import Stop
 from services import tracing
 from services.errors import DeadlineError
 
@@ -63,20 +65,25 @@ class Pool:
     async def _within(
         self, seconds: float, threads: ThreadPoolExecutor, work: Callable[[], Result]
     ) -> Result:
-        queued = tracing.begin("queue")
+        queued, stop = tracing.begin("queue"), Stop()
         begun = False
 
         def taken() -> Result:
             nonlocal begun
             begun = True
             queued()
-            return work()
+            with stopping.heeding(stop):
+                return work()
 
         carried = tracing.carried(taken)
         waiting = asyncio.get_running_loop().run_in_executor(threads, carried)
         try:
             return await asyncio.wait_for(waiting, max(0.0, seconds))
+        except asyncio.CancelledError:
+            stop.stop()
+            raise
         except TimeoutError:
+            stop.stop()
             if not begun:
                 queued()
             raise DeadlineError(f"no answer within {self._deadline:g} seconds") from None

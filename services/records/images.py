@@ -36,10 +36,11 @@ class ImageFolder:
         path = self._path(address)
         if path.exists():
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = path.with_name(f".{address}.{secrets.token_hex(4)}")
         try:
-            with draft.open("xb") as file:
+            descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
                 file.write(png)
                 file.flush()
                 os.fsync(file.fileno())

@@ -44,7 +44,7 @@ class Folder:
 
     def write_set(self, name: str, rows: ImageSet) -> None:
         """Write an image set as a whole or not at all."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         arrays = {each: getattr(rows, each) for each in _ARRAYS}
         texts = {
             each: None if (value := getattr(rows, each)) is None else list(value)

@@ -5,7 +5,7 @@ import hmac
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Path, Query
+from fastapi import APIRouter, Header, Path, Query, Request
 
 from audit import records, report
 from audit.canonical import read_moment
@@ -23,9 +23,10 @@ from services.contract.audits import (
     WebhookReply,
     WebhookRequest,
 )
-from services.errors import ConflictError, ForbiddenError, RequestError
+from services.errors import ConflictError, ForbiddenError, OverloadedError, RequestError
 from services.identifiers import identifier
 from services.routes.depending import Asking, Connected, Cursor, Limit, refusals
+from services.wiring import Serving
 
 router = APIRouter(prefix="/v1", tags=["audit"])
 
@@ -86,6 +87,7 @@ def acknowledge(
 )
 def alertmanager(
     message: WebhookRequest,
+    request: Request,
     serving: Connected,
     authorization: Annotated[str, Header(max_length=500)] = "",
 ) -> WebhookReply:
@@ -94,7 +96,7 @@ def alertmanager(
     The same alert asks once, however often it is delivered. Only alerts with the label
     `action="retrain"` ask for anything.
     """
-    _check_token(authorization, serving.settings.webhook_token)
+    _check_token(authorization, serving, request.client.host if request.client else "")
     known = set(serving.registry.models())
     now = clock.now()
     events = {
@@ -125,11 +127,16 @@ def _request(alert: WebhookAlert, known: set[str], event_id: str) -> records.Req
     )
 
 
-def _check_token(authorization: str, token: str) -> None:
+def _check_token(authorization: str, serving: Serving, address: str) -> None:
+    """Refuse a wrong token, and slow down whoever tries one after the other."""
+    token = serving.settings.webhook_token
     if not token:
         raise ForbiddenError("the webhook is closed: set webhook_token to open it")
     expected = f"Bearer {token}".encode()
     if not hmac.compare_digest(authorization.encode(), expected):
+        wait = serving.webhooks.failed(address, clock.now().timestamp())
+        if wait is not None:
+            raise OverloadedError(f"too many wrong tokens; try again in {wait:.0f} seconds")
         raise ForbiddenError("the bearer token is not the one of the setting webhook_token")
 
 

@@ -4,15 +4,17 @@ BentoML has no limit on bodies, counts raw paths in its metrics (so unknown path
 without end), and answers errors in several shapes. Everything passes here first:
 
 * A few exact paths go to BentoML, everything else to the REST application, which knows its own
-404. * A change that another site's page asks for through a browser is 403. * The door says who
-asks, and answers those whose role is not enough. * At most `queue` POST requests are accepted at a
-time; one more is 429 before its body is read. * A body that is larger than allowed is 413, one
-that takes too long to arrive 408. * Every error leaves as `application/problem+json`, or as a page
-for somebody who looks at pages.
+404. * A change that another site's page asks for through a browser is 403, and a name that is not
+this server's 421. * The door says who asks, and answers those whose role is not enough. * At most
+`queue` requests with a body are accepted at a time, and nearly all of one caller; one more is 429
+before its body is read. * A body that is larger than allowed is 413, one that takes too long to
+arrive 408. * Every error leaves as `application/problem+json`, or as a page for somebody who looks
+at pages.
 """
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -36,6 +38,8 @@ Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 # Asked every few seconds by machines, and of no interest one by one.
 _UNTRACED = frozenset({"/livez", "/readyz", "/metrics"})
 _FIRST_ERROR = 400
+_QUEUED = frozenset({"POST", "PUT", "PATCH"})  # what has a body
+_RESERVED = 16  # one slot in so many is for other callers
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ class Bounds:
     Attributes:
         body_bytes: Largest request body.
         body_seconds: Longest time for a body to arrive.
-        queue: Most POST requests at a time.
+        queue: Most requests with a body at a time; nearly all of them for one caller.
     """
 
     body_bytes: int
@@ -69,7 +73,10 @@ class Guard:
         *,
         door: Callable[[Scope], Principal | Response],
         dress: Callable[[Scope, Response], Response],
+        welcome: Callable[[str], bool] = lambda _: True,
     ) -> None:
+        self._welcome = welcome
+        self._callers: Counter[str] = Counter()
         self._native, self._paths, self._rest = native, paths, rest
         self._bounds, self._door, self._dress = bounds, door, dress
         self._active = 0
@@ -94,12 +101,14 @@ class Guard:
         start = perf_counter()
         reply = _Reply(send, lambda answer: self._dress(scope, answer))
         early = self._refusal(scope) or self._door(scope)
+        if isinstance(early, Principal):
+            early = self._share_refusal(scope, early) or early
         if isinstance(early, Response):
             await early(scope, receive, reply.send)
         else:
             entered = principals.enter(early)
             try:
-                await self._dispatch(scope, receive, reply)
+                await self._dispatch(scope, receive, reply, _caller(scope, early))
             finally:
                 principals.leave(entered)
         route = scope["path"] if scope["path"] in self._paths else _template(scope)
@@ -110,18 +119,33 @@ class Guard:
         """Return the answer to what can be refused before its body is read."""
         if origins.foreign(scope["method"], scope["headers"]):
             return problem(HTTPStatus.FORBIDDEN, "another site may not change anything here")
-        if scope["method"] == "POST" and self._active >= self._bounds.queue:
+        if not self._welcome(dict(scope["headers"]).get(b"host", b"").decode("latin-1")):
+            detail = (
+                "this server is not asked by that name; the setting `hosts` lists further ones"
+            )
+            return problem(HTTPStatus.MISDIRECTED_REQUEST, detail)
+        if scope["method"] in _QUEUED and self._active >= self._bounds.queue:
             return answer(OverloadedError(f"{self._bounds.queue} requests are waiting already"))
         length = dict(scope["headers"]).get(b"content-length", b"0")
         if not length.isdigit() or int(length) > self._bounds.body_bytes:
             return self._too_large()
         return None
 
-    async def _dispatch(self, scope: Scope, receive: Receive, reply: "_Reply") -> None:
+    def _share_refusal(self, scope: Scope, asking: Principal) -> JSONResponse | None:
+        """Refuse one caller more than nearly all slots, so that others always find one."""
+        most = self._bounds.queue - self._bounds.queue // _RESERVED
+        if scope["method"] not in _QUEUED or self._callers[_caller(scope, asking)] < most:
+            return None
+        return answer(OverloadedError(f"{most} of your requests are waiting already"))
+
+    async def _dispatch(
+        self, scope: Scope, receive: Receive, reply: "_Reply", caller: str
+    ) -> None:
         target = self._native if scope["path"] in self._paths else self._rest
         body = _Body(receive, self._bounds, reply, self._too_large())
-        counts = scope["method"] == "POST"
+        counts = scope["method"] in _QUEUED
         self._active += counts
+        self._callers[caller] += counts
         telemetry.ACTIVE.inc(counts)
         try:
             await target(scope, body.receive, reply.send)
@@ -131,6 +155,9 @@ class Guard:
             await reply.finish()
         finally:
             self._active -= counts
+            self._callers[caller] -= counts
+            if not self._callers[caller]:
+                del self._callers[caller]
             telemetry.ACTIVE.dec(counts)
 
     def _too_large(self) -> JSONResponse:
@@ -222,6 +249,11 @@ class _Reply:
         if _header(held, b"content-type").startswith(MEDIA_TYPE.encode()):
             return Response(raw, self.status, media_type=MEDIA_TYPE)
         return _reshaped(self.status, raw)
+
+
+def _caller(scope: Scope, asking: Principal) -> str:
+    """Return who asks: by name where that is shown, else by address."""
+    return f"name {asking.name}" if asking.signed_in else str((scope.get("client") or [""])[0])
 
 
 def _header(message: Message, name: bytes) -> bytes:

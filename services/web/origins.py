@@ -9,8 +9,12 @@ References:
     W3C, "Fetch Metadata Request Headers"; RFC 6454, "The Web Origin Concept".
 """
 
-from collections.abc import Iterable
+import ipaddress
+from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
+
+from services.access.opening import is_loopback
+from services.settings import Settings
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _OWN = frozenset({b"same-origin", b"none"})
@@ -33,3 +37,32 @@ def foreign(method: str, headers: Iterable[tuple[bytes, bytes]]) -> bool:
     if origin is None:
         return False
     return urlsplit(origin.decode("latin-1")).netloc != known.get(b"host", b"").decode("latin-1")
+
+
+def welcome(settings: Settings) -> Callable[[str], bool]:
+    """Return what says whether a request's Host header names this server.
+
+    A page of another site whose name suddenly leads to this machine would otherwise be, for the
+    browser, a page of this server (DNS rebinding). It comes by a name, one that is not ours.
+    """
+    named = {each.strip().casefold() for each in settings.hosts.split(",") if each.strip()}
+    public = urlsplit(settings.public_url).hostname
+    named |= {public} if public else set()
+    private = is_loopback(settings.host)
+    if not private and not named:
+        return lambda _: True
+
+    def known(host: str) -> bool:
+        try:
+            name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+        except ValueError:
+            return False
+        if not name or name in named or is_loopback(name) or name.endswith(".localhost"):
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return not private
+
+    return known

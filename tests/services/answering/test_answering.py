@@ -4,15 +4,18 @@ import numpy as np
 import pytest
 
 from audit.errors import JournalUnavailableError
-from models.errors import ExplainerError, UnreadableImageError
+from models import stopping
+from models.errors import ExplainerError, StoppedError, UnreadableImageError
 from models.pictures.decoding import Limits
 from models.runtime import Session
+from models.stopping import Stop
 from models.types import Attribution
 from services import clock
 from services.answering.answerer import Answerer, Question, heatmap_of, target_index
+from services.answering.budget import Budget
 from services.answering.champions import Champions
 from services.contract.predictions import Options
-from services.errors import RequestError
+from services.errors import RequestError, TooLargeError
 from services.pictures.png import compressed
 from services.records.recording import Recorder
 from tests import graphs
@@ -168,3 +171,21 @@ def test_a_heatmap_keeps_what_speaks_for_the_target() -> None:
 
     assert [[0, 0.5], [1, 0]] == heatmap_of(Attribution(values, 0, "lrp/1")).tolist()
     assert [[0, 0]] == heatmap_of(Attribution(silent, 0, "lrp/1")).tolist()
+
+
+def test_pixels_are_counted_before_any_is_decoded(champions) -> None:
+    """The second image is cut off behind its header, so that decoding it would say so."""
+    limited = Answerer(
+        champions, Recorder(Kept(), KEY), LIMITS, clock.now, budget=Budget(300, 1000)
+    )
+    with pytest.raises(TooLargeError, match="512 pixels together"):
+        limited.answer(MODEL, ask([RED, RED[:60]]))
+
+    assert len(limited.answer(MODEL, ask([RED]))) == 1
+
+
+def test_an_abandoned_request_ends_between_its_images(champions) -> None:
+    stop = Stop()
+    stop.stop()
+    with stopping.heeding(stop), pytest.raises(StoppedError):
+        answerer(champions).answer(MODEL, ask([RED, RED]))

@@ -3,8 +3,14 @@ import threading
 from collections.abc import Callable
 from time import perf_counter, sleep
 
+import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
+from models import providers, stopping
+from models.errors import StoppedError
+from models.sessions import GraphSession
+from models.stopping import Stop
 from services.answering.pool import Pool
 from services.errors import DeadlineError
 
@@ -93,3 +99,84 @@ def test_one_deadline_holds_for_both() -> None:
     pool = Pool(1, 0.2)
     asyncio.run(scenario(pool))
     pool.close()
+
+
+def test_work_that_nobody_waits_for_is_told() -> None:
+    """By a deadline or by leaving; what looks between its parts ends, and its thread is free."""
+    ended = []
+
+    def patient() -> None:
+        try:
+            for _ in range(500):
+                sleep(0.01)
+                stopping.check()
+        except StoppedError:
+            ended.append("stopped")
+            raise
+
+    async def scenario(pool) -> None:
+        with pytest.raises(DeadlineError):
+            await pool.run(patient)
+        leaving = asyncio.create_task(pool.run(patient))
+        await asyncio.sleep(0.05)
+        leaving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+
+    pool = Pool(1, 0.2)
+    asyncio.run(scenario(pool))
+    pool.close()
+
+    assert ["stopped", "stopped"] == ended
+
+
+def test_a_graph_that_runs_is_ended() -> None:
+    """A loop of ONNX without an end, which nothing but the runtime itself can leave."""
+    loaded, stop = GraphSession(endless(), device="cpu", threads=1), Stop()
+    failed = []
+
+    def work() -> None:
+        with stopping.heeding(stop):
+            try:
+                loaded.run(None, {"n": np.zeros(1, np.float32)})
+            except providers.runtime_errors() as error:
+                failed.append(str(error))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    sleep(0.2)
+    stop.stop()
+    thread.join(30)
+
+    assert not thread.is_alive()
+    assert "terminate" in failed[0]
+
+
+def endless() -> bytes:
+    """While true: x = x + 1."""
+    body = helper.make_graph(
+        [
+            helper.make_node("Add", ["x", "one"], ["y"]),
+            helper.make_node("Identity", ["go"], ["on"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, [1]),
+        ],
+        [
+            helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("y", TensorProto.FLOAT, [1]),
+        ],
+        [helper.make_tensor("one", TensorProto.FLOAT, [1], [1.0])],
+    )
+    whole = helper.make_graph(
+        [helper.make_node("Loop", ["", "true", "n"], ["out"], body=body)],
+        "endless",
+        [helper.make_tensor_value_info("n", TensorProto.FLOAT, [1])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, [1])],
+        [helper.make_tensor("true", TensorProto.BOOL, [], [True])],
+    )
+    made = helper.make_model(whole, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(made.SerializeToString())

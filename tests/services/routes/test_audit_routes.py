@@ -419,6 +419,23 @@ def test_a_webhook_without_the_token_is_refused(running: Running, token) -> None
     assert [] == list((running.serving.settings.journal).glob("*.jsonl"))
 
 
+def test_wrong_tokens_are_slowed_down_and_the_right_one_never(running: Running) -> None:
+    tried = [deliver(running, alert(), token=f"guess {n}").status_code for n in range(12)]
+
+    assert [403] * 10 + [429] * 2 == tried
+    assert deliver(running, alert()).status_code == 202
+
+
+def test_images_and_stores_are_for_their_owner_alone(running: Running) -> None:
+    running.predict("red")
+    running.audit.step(now=clock.now())
+    home = running.serving.settings.home
+    private = [*home.glob("*.db"), *(each for each in home.glob("images/**/*") if each.is_file())]
+
+    assert len(private) >= 3
+    assert {0o600} == {each.stat().st_mode & 0o777 for each in private}
+
+
 def test_without_a_store_the_audit_is_unavailable_and_says_so(tmp_path) -> None:
     registry = registry_of_colours(tmp_path)
     chosen = Settings(home=tmp_path, registry=registry.root, default_model=MODEL, device="cpu")

@@ -6,8 +6,10 @@ import json
 import pytest
 from starlette.responses import JSONResponse, PlainTextResponse
 
-from services.access.principals import LOCAL
+from services.access.principals import LOCAL, Principal, Role
 from services.errors import problem
+from services.settings import Settings
+from services.web import origins
 from services.web.guard import Application, Bounds, Guard, Message
 
 BOUNDS = Bounds(body_bytes=1000, body_seconds=0.2, queue=2)
@@ -200,3 +202,68 @@ def test_web_sockets_are_closed() -> None:
     asyncio.run(guarded()({"type": "websocket", "path": "/"}, never, send))
 
     assert ["websocket.close"] == sent
+
+
+def test_put_and_post_alike_go_through_the_queue() -> None:
+    async def run() -> list[int]:
+        waiting = asyncio.Event()
+
+        async def slow(scope, receive, send) -> None:
+            await waiting.wait()
+            await reads_all(scope, receive, send)
+
+        guard = guarded(rest=slow, bounds=Bounds(body_bytes=1000, body_seconds=5.0, queue=2))
+        asked = [asyncio.create_task(ask(guard, method=each)) for each in ("PUT", "POST")]
+        await asyncio.sleep(0.01)
+        refused = [(await ask(guard, method=each))[0] for each in ("PUT", "POST")]
+        waiting.set()
+        return refused + [(await each)[0] for each in asked]
+
+    assert [429, 429, 200, 200] == asyncio.run(run())
+
+
+def test_no_caller_takes_every_slot() -> None:
+    """Of 32 slots two are for others; a second caller is let in where the first is refused."""
+
+    async def run() -> tuple[list[int], int]:
+        waiting = asyncio.Event()
+
+        async def slow(scope, receive, send) -> None:
+            await waiting.wait()
+            await reads_all(scope, receive, send)
+
+        people = {each: Principal(str(each), Role.CLIENT, "key") for each in (b"a", b"b")}
+        guard = Guard(
+            never,
+            frozenset(),
+            slow,
+            Bounds(body_bytes=1000, body_seconds=5.0, queue=32),
+            door=lambda scope: people[dict(scope["headers"])[b"who"]],
+            dress=lambda _, answer: answer,
+        )
+        first = [asyncio.create_task(ask(guard, headers=[(b"who", b"a")])) for _ in range(32)]
+        await asyncio.sleep(0.05)
+        other = asyncio.create_task(ask(guard, headers=[(b"who", b"b")]))
+        await asyncio.sleep(0.05)
+        waiting.set()
+        return sorted([(await each)[0] for each in first]), (await other)[0]
+
+    assert ([200] * 30 + [429] * 2, 200) == asyncio.run(run())
+
+
+def test_a_name_that_is_not_ours_is_refused() -> None:
+    guard = Guard(
+        never,
+        frozenset(),
+        reads_all,
+        BOUNDS,
+        door=lambda _: LOCAL,
+        dress=lambda _, answer: answer,
+        welcome=origins.welcome(Settings(hosts="rightly.example")),
+    )
+
+    async def status(host: bytes) -> int:
+        return (await ask(guard, headers=[(b"host", host)]))[0]
+
+    assert asyncio.run(status(b"localhost:3000")) == 200
+    assert asyncio.run(status(b"evil.example:3000")) == 421
