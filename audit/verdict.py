@@ -15,7 +15,7 @@ from typing import Final, Literal, TypeAlias
 from audit.intervals import Estimate
 
 # Share of answers that may follow the irrelevant part before that is called reliance.
-TOLERATED: Final = 0.1
+TOLERATED: Final = 0.2
 # Measures whose alarms speak of reasons; all others speak of the data.
 REASONS: Final = frozenset({"activation_recall", "relevance_mass"})
 Colour: TypeAlias = Literal["ok", "warning", "alarm", "unknown"]

@@ -9,9 +9,9 @@ from audit.detectors.reference import Reference
 
 # The measure that is watched: how well one part alone carries an answer into other images.
 PART_RELIANCE = "part_reliance"
-# Of networks that never saw the cue, or were cured of it (benchmarks/reliance.py, decision 0018):
-# the highest mean of any of them, and the deviation over their images.
-HEALTHY = Reference(mean=0.10, deviation=0.20, observations=2000)
+# Of networks that never saw the cue, or were cured of it (benchmarks/reliance.py, decision 0018),
+# no mean was higher; the deviation is that over the images of the highest of them.
+HEALTHY = Reference(mean=0.20, deviation=0.21, observations=1000)
 
 
 def bounded(measure: str, known: Reference | None) -> Reference | None:

@@ -11,7 +11,7 @@ from audit.watch.healthy import HEALTHY
 from audit.watch.watching import Promise
 
 # Mean reliance after a cue was learnt, from a weak one to one that decides alone.
-LEVELS = (0.2, 0.3, 0.5, 0.8)
+LEVELS = (0.3, 0.4, 0.5, 0.8)
 _HORIZON = 2_000
 
 
