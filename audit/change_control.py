@@ -70,6 +70,17 @@ class DataRules:
 
 
 @dataclass(frozen=True, slots=True)
+class Auto:
+    """How `auto` chooses a way of learning.
+
+    Attributes:
+        minutes: Longest time of the tournament; 0 takes the first of a ranking.
+    """
+
+    minutes: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
 class Frequency:
     """How often a model may be retrained.
 
@@ -198,6 +209,7 @@ class ChangePlan:
     Attributes:
         may_change: What may differ.
         data: What may be learnt from.
+        auto: How one chooses by itself how to learn.
         frequency: How often.
         approval: Who agrees.
         shadow: How it answers silently first.
@@ -209,6 +221,7 @@ class ChangePlan:
 
     may_change: MayChange
     data: DataRules
+    auto: Auto
     frequency: Frequency
     approval: ApprovalRule
     shadow: Shadow
@@ -320,12 +333,14 @@ def load(path: Path = DEFAULT) -> ChangePlan:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise PlanError(f"{path} cannot be read as a change-control plan: {error}") from error
     sections = {each.name for each in fields(ChangePlan)} - {"digest"}
+    written.setdefault("auto", {})  # plans of earlier versions have no such section
     if written.keys() != sections:
         odd = ", ".join(sorted(written.keys() ^ sections))
         raise PlanError(f"{path}: a plan has {', '.join(sorted(sections))}; look at {odd}")
     plan = ChangePlan(
         may_change=_section(MayChange, written["may_change"], "may_change"),
         data=_section(DataRules, written["data"], "data"),
+        auto=_section(Auto, written["auto"], "auto"),
         frequency=_section(Frequency, written["frequency"], "frequency"),
         approval=_section(ApprovalRule, written["approval"], "approval"),
         shadow=_section(Shadow, written["shadow"], "shadow"),
@@ -388,6 +403,7 @@ def _check_ranges(plan: ChangePlan) -> None:
     rules = {
         "data.fewest_annotated": plan.data.fewest_annotated >= 0,
         "data.largest_share_per_actor": 0 < plan.data.largest_share_per_actor <= 1,
+        "auto.minutes": plan.auto.minutes >= 0,
         "frequency.cool_down_hours": plan.frequency.cool_down_hours >= 0,
         "frequency.most_per_30_days": plan.frequency.most_per_30_days >= 0,
         "data.teachers": all(map(_TEACHER.fullmatch, plan.data.teachers)),

@@ -46,7 +46,7 @@ def main() -> int:
     flat.add_argument(parser)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--objective", default="counterexamples", help="how to learn; auto lets the runner choose"
+        "--objective", default="auto", help="how to learn; auto holds a tournament"
     )
     asked = parser.parse_args()
     root = Path(os.environ.get("RIGHTLY_DATA", "../shared/data"))
@@ -131,6 +131,7 @@ def _close(client: Client, live: Live, objective: str) -> dict[str, Any]:
         "asked_by": by,
         "objective": (found["choice"] or {}).get("objective", ""),
         "status": found["status"],
+        "tournament": found["tournament"],
         "measured": found["measured"],
         "checks": (found["verdict"] or {}).get("checks", []),
         "answered": load.answered,

@@ -122,7 +122,7 @@ def plan(home: Path, *, by: str = "rule", trial: str = "", **margins: float) -> 
     """
     chosen = asdict(change_control.load().margins) | LENIENT | margins
     text = change_control.DEFAULT.read_text().split("[margins]")[0]
-    text = text.replace('by = "rule"', f'by = "{by}"')
+    text = text.replace('by = "rule"', f'by = "{by}"').replace("minutes = 10.0", "minutes = 0.0")
     table = "".join(f"{name} = {value}\n" for name, value in chosen.items())
     if trial:
         before, rest = text.split("[shadow]")

@@ -232,7 +232,25 @@ def _recipe(found: Retraining, written: Mapping[str, Any] | None) -> list[tuple[
         ("Begins with", "the champion's weights" if written["weights"] else "fresh weights"),
     ]
     rows += [(name.replace("_", " ").capitalize(), _plain(each)) for name, each in numbers.items()]
+    rows += [("Took part", _entrant(each)) for each in found.facts.get("tournament", [])]
     return [(name, value) for name, value in rows if value]
+
+
+def _entrant(told: Mapping[str, Any]) -> str:
+    """Return one who took part in the tournament, and what came of it, in a line."""
+    given = ", ".join(f"{name} {_plain(each)}" for name, each in told["options"].items())
+    named = f"{runs.objective(told['objective'])}{f' ({given})' if given else ''}"
+    if not told["rungs"]:
+        return f"{named}: there was no time"
+    last = told["rungs"][-1]
+    if "failed" in last:
+        return f"{named}: {last['failed']}"
+    won = ", won" if told["won"] else ""
+    return (
+        f"{named}: score {last['score']:.3f} after {last['epochs']} epochs, "
+        f"{last['accuracy']:.0%} right, "
+        f"of which {last['flips']:.0%} change with what is irrelevant{won}"
+    )
 
 
 def _plain(value: object) -> str:

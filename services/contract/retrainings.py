@@ -100,6 +100,8 @@ class RetrainingReply(Reply):
     """Of the training: epoch, epochs, share, loss terms, seconds left; null before and after."""
     choice: dict[str, Any] | None = None
     """How it learns and why; null before the data were collected."""
+    tournament: list[dict[str, Any]] | None = None
+    """Who took part in the choice, each with its figures by rung; null where there was none."""
     candidate: int | None = None
     """The version that was made; null before."""
     measured: dict[str, Any] | None = None
@@ -146,6 +148,7 @@ def shown(
         outcome=found.reason,
         progress=progress,
         choice=choice,
+        tournament=facts.get("tournament"),
         candidate=facts.get("candidate"),
         measured=facts.get("measured"),
         verdict=facts.get("verdict"),

@@ -1,9 +1,11 @@
 """How to learn: chosen from what is known about the rows, with the reason beside it.
 
-The ranking is that of `benchmarks/retraining.py`: where regions mark what must not matter,
-penalising input gradients there (RRR) gives the cue up at the least cost of accuracy; with a
-teacher that has learnt without the cue, or a segmenter that lets one learn so, its explanations
-alone (TEA); with nothing but one good and one bad example, eXBL.
+Where masks let it judge, `auto` holds a tournament (`services.retraining.jobs.tournament`). The
+ranking, which takes part and decides where there is none, is that of `benchmarks/retraining.py`:
+where regions mark what must not matter, penalising input gradients there (RRR) gives the cue up at
+the least cost of accuracy; with a teacher that has learnt without the cue, or a segmenter that
+lets one learn so, its explanations alone (TEA); with nothing but one good and one bad example,
+eXBL.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,6 +21,16 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "rrr": {"weight": 1.0},
     "counterexamples": {"fill": "other"},
 }
+# Who takes part in a tournament, ERM first: what helped on any set of `benchmarks/retraining.py`.
+_ENTRANTS: tuple[tuple[str, Mapping[str, Any]], ...] = (
+    ("erm", {}),
+    ("counterexamples", {"fill": "exchange"}),
+    ("counterexamples", {"fill": "other"}),
+    ("counterexamples", {"fill": "noise"}),
+    ("rrr", {"weight": 1.0}),
+    ("rrr", {"weight": 10.0}),
+    ("gradcam_penalty", {"weight": 1.0}),
+)
 _UNWEIGHTED = {"erm", "tea", "counterexamples"}
 
 
@@ -94,6 +106,20 @@ def choose(
         teacher=teacher if name == "tea" else None,
         reason=reason,
     )
+
+
+def entrants(choice: Choice, allowed: Sequence[str]) -> list[Choice]:
+    """Return what could be learnt by instead, ERM first, where masks let a tournament judge.
+
+    Args:
+        choice: What the ranking would take; it takes part too.
+        allowed: Ways of learning that the plan allows.
+    """
+    plain = {"continues": False, "good": "", "bad": "", "teacher": None, "reason": ""}
+    listed = [Choice(objective=name, options=given, **plain) for name, given in _ENTRANTS]  # type: ignore[arg-type]  # of the right types, by name
+    found = [each for each in listed if each.objective in {*allowed, "erm"}]
+    alike = [(each.objective, each.options) for each in found]
+    return found if (choice.objective, choice.options) in alike else [*found, choice]
 
 
 def _ranked(

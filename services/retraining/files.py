@@ -3,6 +3,7 @@
 <folder>/training.npz validation.npz locked.npz   what is learnt from, chosen by, judged on
 <folder>/manifest.json                            where each added row comes from
 <folder>/recipe.json                              what the training process is to do
+<folder>/tournament.json                          who took part in choosing how, and who won
 <folder>/attempt-<n>/                             see `services.retraining.jobs.launchers`
     checkpoint/  progress.jsonl                   written after each epoch
     teacher/  teacher.jsonl                       likewise, of a teacher that is trained first
@@ -22,6 +23,7 @@ from models.training.image_sets import ImageSet
 
 SETS = ("training", "validation", "locked")
 SANITY = "sanity.json"
+TOURNAMENT = "tournament.json"
 WEIGHTS, TRAINED, CHECKPOINT = contract.WEIGHTS, "trained.json", "checkpoint"
 TEACHER = "teacher"
 _ARRAYS = ("images", "labels", "relevant", "irrelevant", "annotated", "groups")

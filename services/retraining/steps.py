@@ -98,8 +98,21 @@ class Steps:
         return None
 
     def train(self, retraining_id: str) -> Ending | None:
-        """Run the training process to its end, over as many attempts as it takes."""
-        return self._run(retraining_id, "train")
+        """Run the training process to its end, over as many attempts as it takes.
+
+        Where it held a tournament, who took part is written down, with what each showed.
+        """
+        ended = self._run(retraining_id, "train")
+        here = self._folder(retraining_id)
+        if ended is None and (here.path / files.TOURNAMENT).is_file():
+            held, recipe = here.read_json(files.TOURNAMENT), here.read_json("recipe.json")
+            facts = {
+                "objective": recipe["objective"],
+                "choice": held["reason"],
+                "tournament": held["entrants"],
+            }
+            self._learn(retraining_id, facts, f"{recipe['objective']}, because {held['reason']}")
+        return ended
 
     def export(self, retraining_id: str) -> Ending | None:
         """Turn the trained weights into graphs, check them, and file them as a version."""

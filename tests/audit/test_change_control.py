@@ -147,3 +147,15 @@ def test_a_plan_without_a_word_about_silence_still_ends_it(tmp_path) -> None:
 
     assert 0 < plan.shadow.limits.silence_seconds < 3600
     assert 0 < plan.canary.limits.silence_seconds < 3600
+
+
+def test_a_plan_without_a_word_about_auto_has_a_tournament(tmp_path) -> None:
+    text = change_control.DEFAULT.read_text()
+    section = text[text.index("[auto]") : text.index("[frequency]")]
+    own = tmp_path / "plan.toml"
+    own.write_text(text.replace(section, ""))
+
+    assert change_control.load(own).auto.minutes == 10.0
+    own.write_text(text.replace("minutes = 10.0", "minutes = -1.0"))
+    with pytest.raises(PlanError, match=r"auto\.minutes is out of range"):
+        change_control.load(own)

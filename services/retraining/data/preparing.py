@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from audit.change_control import ChangePlan
 from models.registry import Registry, Version
 from models.segmenters import Segmenter
@@ -23,6 +25,7 @@ from services.settings import Settings
 
 LOG = logging.getLogger("rightly.runner")
 _NUMBERS = ("epochs", "learning_rate", "seed")
+_FEWEST = 20  # masked validation rows; of fewer nobody can tell who leans on what
 _WHOLE = ("epochs", "seed")
 
 
@@ -97,7 +100,12 @@ def _prepared(
     sets = {"training": training, "validation": validation, "locked": base.locked}
     for name, rows in sets.items():
         here.write_set(name, rows)
-    here.write_json("recipe.json", _recipe(champion, choice, request.hyperparameters))
+    told_to = _recipe(champion, choice, request.hyperparameters)
+    # A teacher that has to be trained first knows more than a brief training could show.
+    teaches = choice.objective == "tea" and choice.teacher is None
+    if request.objective == "auto" and plan.auto.minutes and not teaches and _judges(validation):
+        told_to["tournament"] = _tournament(champion, choice, plan)
+    here.write_json("recipe.json", told_to)
     here.write_json("manifest.json", _manifest(training.digest, base, collected))
     return Prepared(
         {
@@ -187,6 +195,26 @@ def _recipe(champion: Version, choice: Choice, hyper: Mapping[str, float]) -> di
         "begins_with": first,
         "weights": weights if choice.continues else first,
         "champion_weights": weights,
+    }
+
+
+def _judges(validation: ImageSet) -> bool:
+    """Whether the validation rows have masks enough to tell who leans on what."""
+    _, irrelevant = validation.masks(np.arange(len(validation)))
+    shares = irrelevant.mean(axis=(1, 2))
+    return int(((shares > 0) & (shares < 1)).sum()) >= _FEWEST
+
+
+def _tournament(champion: Version, choice: Choice, plan: ChangePlan) -> dict[str, Any]:
+    """Return who takes part, each with what a recipe says of its way of learning."""
+    listed = choosing.entrants(choice, plan.may_change.objective)
+    names = ("objective", "options", "good", "bad", "teacher", "weights")
+    return {
+        "minutes": plan.auto.minutes,
+        "entrants": [
+            {name: told[name] for name in names}
+            for told in (_recipe(champion, each, {}) for each in listed)
+        ],
     }
 
 

@@ -95,9 +95,10 @@ class Withdrawal:
         remaining = rows.take(np.array(kept, np.int64))
         here.write_set("training", remaining)
         recipe = here.read_json(_RECIPE)
-        for name in ("good", "bad"):
-            if recipe.get(name) in named:
-                recipe[name] = ""
+        for told in (recipe, *recipe.get("tournament", {}).get("entrants", ())):
+            for name in ("good", "bad"):
+                if told.get(name) in named:
+                    told[name] = ""
         here.write_json(_RECIPE, recipe)
         at = self.now().isoformat()
         begun = here.attempt(1).exists()

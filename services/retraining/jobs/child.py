@@ -24,7 +24,7 @@ import torch
 
 from models import architectures, export, sanity, specs
 from models.architectures import Classifier
-from models.errors import ExportError
+from models.errors import ExportError, TrainingError
 from models.training import building, checkpoints, methods
 from models.training.distillation import TEA, masked_images
 from models.training.exemplary import ExemplaryLearning, exemplar_of
@@ -35,7 +35,7 @@ from models.training.teaching import blackened
 from models.training.trainer import Event, train
 from services.retraining import files
 from services.retraining.files import Folder
-from services.retraining.jobs import progress
+from services.retraining.jobs import progress, tournament
 
 _PARITY_IMAGES = 64
 _STOPPED = 75  # exit code of a training that was asked to end
@@ -61,6 +61,10 @@ def _train(here: Folder, attempt: int, should_stop: Callable[[], bool]) -> int:
     target.mkdir(parents=True, exist_ok=True)
     _take_checkpoint(here, attempt)
     training, validation = here.read_set("training"), here.read_set("validation")
+    decided = _decided(here, recipe, target, (training, validation), should_stop)
+    if decided is None:
+        return _STOPPED
+    recipe = decided
     classifier = _network(recipe)
     config = replace(TrainingConfig(**recipe["training"]), device="auto", report_every=0)
     if recipe["objective"] == TEA.name and recipe["teacher"] is None:
@@ -99,6 +103,66 @@ def _train(here: Folder, attempt: int, should_stop: Callable[[], bool]) -> int:
     }
     Folder(target).write_json(files.TRAINED, trained)
     return 0
+
+
+def _decided(
+    here: Folder,
+    recipe: dict[str, Any],
+    target: Path,
+    sets: tuple[ImageSet, ImageSet],
+    should_stop: Callable[[], bool],
+) -> dict[str, Any] | None:
+    """Return the recipe with the winner of its tournament, if it asks for one; None if stopped.
+
+    The recipe is written anew, so that a later attempt goes on with the same winner.
+    """
+    asked = recipe.get("tournament")
+    if asked is None:
+        return recipe
+    entrants, end = asked["entrants"], time.monotonic() + 60 * float(asked["minutes"])
+    training, held = tournament.subset(sets[0]), tournament.masked(sets[1])
+
+    def over() -> bool:
+        return should_stop() or time.monotonic() > end
+
+    def learn(number: int, epochs: int) -> tournament.Figures | None:
+        told = {**recipe, **entrants[number]}
+        config = TrainingConfig(**{**recipe["training"], "epochs": epochs})
+        config = replace(config, device="auto", report_every=0)
+        _say(f"{told['objective']} {told['options']} takes part, {epochs} epochs")
+        classifier = _network(told)
+        report = _Progress(target / progress.TOURNAMENT)
+        result = train(
+            classifier, _objective(told, training), training, sets[1], config,
+            progress=report, should_stop=over,
+        )  # fmt: skip
+        if result.cancelled:
+            return None
+        if result.collapsed:
+            raise TrainingError(result.collapsed)
+        return tournament.figures(classifier.cpu().eval(), held)
+
+    plain = TrainingConfig(**recipe["training"])
+    judged = tournament.hold(
+        len(entrants),
+        tournament.lengths(plain.epochs, -(-len(training) // plain.batch_size)),
+        learn,
+        rows=len(training),
+        told=lambda seen: _say(f"{seen[-1].to_json()}"),
+    )
+    if should_stop():
+        return None
+    won = tournament.winner(judged)
+    reason = tournament.reason(entrants, judged, won)
+    shown = tournament.table(entrants, judged, won)
+    here.write_json(files.TOURNAMENT, {"entrants": shown, "reason": reason})
+    chosen = here.read_json("recipe.json")  # exemplars may have been erased meanwhile
+    listed = chosen.pop("tournament")["entrants"]
+    if won is not None:
+        chosen |= listed[won]
+    here.write_json("recipe.json", chosen)
+    _say(reason)
+    return chosen
 
 
 def _export(here: Folder, attempt: int) -> None:

@@ -10,6 +10,9 @@ from services.retraining.rows import Retraining
 
 FILE = "progress.jsonl"
 TEACHER = "teacher.jsonl"  # of the teacher that a training trains first
+TOURNAMENT = "tournament.jsonl"  # of the entrants of a tournament
+WATCHED = (FILE, TEACHER, TOURNAMENT)
+"""What grows while a training moves."""
 _EXPORT = "export"
 
 

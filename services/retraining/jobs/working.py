@@ -74,7 +74,7 @@ class Work:
         spec = self._spec(retraining_id, verb, training)
         limit = self.chosen.stall_seconds if verb == "train" else 0.0
         folder = self.launcher.folder(key)
-        watch = Stall([folder / progress.FILE, folder / progress.TEACHER], limit)
+        watch = Stall([folder / each for each in progress.WATCHED], limit)
         submitted, stalled, asked_at = False, False, 0.0
         while True:
             submitted = submitted or self._submit(key, spec)

@@ -3,7 +3,7 @@
 import pytest
 
 from models.errors import TrainingError
-from services.retraining.choosing import Choice, choose
+from services.retraining.choosing import Choice, choose, entrants
 from services.retraining.teaching import Teacher
 
 TEACHER = Teacher("clean@3", "weights.safetensors", {})
@@ -80,3 +80,15 @@ def test_a_person_can_choose_otherwise() -> None:
 
     assert (found.objective, found.options) == ("gradcam_penalty", {"weight": 3.0})
     assert found.reason == "chosen by the request"
+
+
+def test_erm_always_takes_part_and_so_does_the_ranking() -> None:
+    ranked = chosen(annotated=7)
+    listed = entrants(ranked, ["auto", "rrr", "counterexamples"])
+
+    assert listed[0].objective == "erm"
+    assert {each.objective for each in listed} == {"erm", "rrr", "counterexamples"}
+    assert sum((each.objective, each.options) == ("rrr", {"weight": 1.0}) for each in listed) == 1
+    taught = chosen(teacher=TEACHER)
+    assert entrants(taught, ["tea"])[-1].teacher == TEACHER
+    assert [each.objective for each in entrants(taught, ["tea"])] == ["erm", "tea"]

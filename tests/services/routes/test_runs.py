@@ -55,6 +55,17 @@ def moved(client: Client, name: str, **change: object) -> None:
     rows.move(name, expected=(found.status,), now=found.created_at, **change)
 
 
+RUNG = {"rung": 0, "epochs": 3, "rows": 40, "score": 0.9, "accuracy": 0.95, "flips": 0.02}
+TOURNAMENT = [
+    {"objective": "rrr", "options": {"weight": 1.0}, "won": True, "rungs": [RUNG]},
+    {"objective": "erm", "options": {}, "won": False, "rungs": []},
+    {
+        "objective": "counterexamples", "options": {"fill": "other"}, "won": False,
+        "rungs": [{"rung": 0, "epochs": 3, "rows": 40, "failed": "the loss is nan"}],
+    },
+]  # fmt: skip
+
+
 def evaluated(client: Client, status: str = "rejected") -> str:
     """A retraining whose candidate the gate refused, with everything that it leaves."""
     name = client.made()
@@ -103,7 +114,7 @@ def evaluated(client: Client, status: str = "rejected") -> str:
     (attempt / "progress.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines))
     facts = {"champion": 1, "candidate": 2, "objective": "rrr", "choice": "rows have a region",
              "dataset": "sha256:rows", "rows": {"base": 40, "reviews": 1}, "verdict": VERDICT,
-             "export_attempt": 1}  # fmt: skip
+             "tournament": TOURNAMENT, "export_attempt": 1}  # fmt: skip
     moved(client, name, status="running", step="evaluate", attempt=1, facts=facts)
     moved(client, name, status=status, step="ended" if status == "rejected" else "approve")
     return name
@@ -133,6 +144,11 @@ def test_a_run_page_shows_verdict_data_and_pairs_escaped(client: Client, status:
 
     assert "The gate refused version 2" in shown
     assert "−0.200 to +0.010" in shown
+    assert "score 0.900 after 3 epochs, 95% right, of which 2% change" in shown
+    assert "there was no time" in shown
+    assert "the loss is nan" in shown
+    told = client.ask("GET", f"/v1/retrainings/{name}").json()
+    assert told["tournament"] == TOURNAMENT
     assert "No image kept" in shown
     assert "&lt;i&gt;red&lt;/i&gt;" in shown
     assert "<b>fine</b>" not in shown

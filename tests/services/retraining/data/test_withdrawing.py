@@ -64,7 +64,10 @@ def learned(running: Running) -> Learned:  # noqa: F811 - pytest's way
     here = Folder(running.serving.settings.retrainings / RUN)
     training = rows(["base/0", "base/1", *mine, *others])
     here.write_set("training", training)
-    here.write_json("recipe.json", {"good": mine[0], "bad": others[0], "weights": ""})
+    pair = {"good": mine[0], "bad": others[0]}
+    entrants = [{"objective": "erm", "good": "", "bad": ""}, {"objective": "exbl", **pair}]
+    told = {**pair, "weights": "", "tournament": {"minutes": 1.0, "entrants": entrants}}
+    here.write_json("recipe.json", told)
     collected = [{"row": each, "label": "red", "verdict": ""} for each in mine + others]
     here.write_json(
         "manifest.json", {"digest": training.digest, "base": {"rows": 2}, "collected": collected}
