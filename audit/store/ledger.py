@@ -19,7 +19,7 @@ from audit import records
 from audit.canonical import moment
 from audit.errors import StoreError
 from audit.journal.lines import Place, Segment
-from audit.store import chain, migration, projections, tables, waiting
+from audit.store import bulk, chain, migration, projections, tables, waiting
 from audit.store.anchors import Anchor
 
 # The source of events that the auditor itself adds: they are in no journal.
@@ -56,6 +56,10 @@ class Batch:
     _seq: int
     _link: str
     ingested: list[Ingested] = field(default_factory=list)
+    _at: str = ""
+
+    def __post_init__(self) -> None:
+        self._at = moment(self.now)
 
     def ingest(self, entries: Sequence[tuple[records.Event, bytes, Place]]) -> Sequence[Ingested]:
         """Add events of one journal source, in order; what is there already is not added again.
@@ -132,7 +136,7 @@ class Batch:
             "kind": event.kind,
             "event_id": event.event_id,
             "event_time": moment(event.event_time),
-            "ingested_at": moment(self.now),
+            "ingested_at": self._at,
             "commitment": chain.commit(secret, body),
         }
         self._link = chain.link(self._link, row)
@@ -152,8 +156,8 @@ class Batch:
     ) -> Sequence[Ingested]:
         if not added:
             return []
-        self.connection.execute(sa.insert(tables.events), [row for _, row, _ in added])
-        self.connection.execute(sa.insert(tables.payloads), [payload for _, _, payload in added])
+        bulk.insert(self.connection, tables.events, [row for _, row, _ in added])
+        bulk.insert(self.connection, tables.payloads, [payload for _, _, payload in added])
         self.ingested += [each for each, _, _ in added]
         numbered = [(each.seq, each.event) for each, _, _ in added]
         due = projections.project(self.connection, numbered)

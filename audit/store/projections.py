@@ -14,7 +14,7 @@ from audit.agreement import Reading
 from audit.canonical import moment
 from audit.comparisons import ComparisonRecord
 from audit.decided import DecisionEvent
-from audit.store import comparisons, decisions, suspicions, tables, tallies, waiting
+from audit.store import bulk, comparisons, decisions, suspicions, tables, tallies, waiting
 from audit.store.tallies import Value
 from audit.suspicions import SuspicionEvent
 
@@ -44,11 +44,16 @@ def project(
     answers = [(seq, event) for seq, event in added if isinstance(event, records.PredictionRecord)]
     if answers:
         rows = [prediction_row(seq, event) for seq, event in answers]
-        connection.execute(sa.insert(tables.predictions), rows)
-        values = [row for seq, event in answers for row in measure_rows(seq, event)]
-        if values:
-            connection.execute(sa.insert(tables.measures), values)
-        tallies.count(connection, [each for _, event in answers for each in _values(event)])
+        bulk.insert(connection, tables.predictions, rows)
+        measured = [measure_rows(seq, event) for seq, event in answers]
+        bulk.insert(connection, tables.measures, [row for each in measured for row in each])
+        values = [
+            value
+            for (_, event), row, each in zip(answers, rows, measured, strict=True)
+            if event.stream == "live"  # drills and the like are no measure of the model
+            for value in (_confidence(row), *map(Value.of_row, each))
+        ]
+        tallies.count(connection, values)
     return apply(connection, waiting.due(connection, added))
 
 
@@ -80,9 +85,23 @@ def prediction_row(seq: int, record: records.PredictionRecord) -> dict[str, Any]
     }
 
 
+def _confidence(row: Mapping[str, Any]) -> Value:
+    """Return the confidence of an answer's row as a value that counts."""
+    return Value(
+        model=row["model"],
+        version=row["version"],
+        name=tallies.CONFIDENCE,
+        source="",
+        class_label=row["class_label"],
+        event_time=row["event_time"],
+        value=row["confidence"],
+    )
+
+
 def measure_rows(seq: int, record: records.PredictionRecord) -> list[dict[str, Any]]:
     """Return the rows of what was measured when the answer was given."""
     source = record.region.source if record.region else ""
+    at = moment(record.event_time)
     return [
         {
             "seq": seq,
@@ -92,7 +111,7 @@ def measure_rows(seq: int, record: records.PredictionRecord) -> list[dict[str, A
             "model": record.model.name,
             "version": record.model.version,
             "class_label": record.decided.label,
-            "event_time": moment(record.event_time),
+            "event_time": at,
             "value": value,
             "current": True,
         }
@@ -142,23 +161,6 @@ def add_measures(
         tallies.count(connection, [Value.of_row(dict(row)) for row in superseded], sign=-1)
         tallies.count(connection, map(Value.of_row, rows))
     return bool(superseded)
-
-
-def _values(record: records.PredictionRecord) -> list[Value]:
-    """Return what counts of an answer: its measures and its confidence, if it is a live one."""
-    if record.stream != "live":
-        return []
-    rows = measure_rows(0, record)
-    confidence = Value(
-        model=record.model.name,
-        version=record.model.version,
-        name=tallies.CONFIDENCE,
-        source="",
-        class_label=record.decided.label,
-        event_time=moment(record.event_time),
-        value=record.decided.probability,
-    )
-    return [confidence, *map(Value.of_row, rows)]
 
 
 def _label(connection: Connection, seq: int, event: records.LabelEvent) -> None:

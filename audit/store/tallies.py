@@ -11,11 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from audit.store import tables
+from audit.store import bulk, tables
 
 # One in fixed point.
 ONE = 2**30
@@ -60,23 +58,26 @@ def count(connection: Connection, values: Iterable[Value], *, sign: int = 1) -> 
     hours: defaultdict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0, 0, 0])
     bins: defaultdict[tuple[Any, ...], int] = defaultdict(int)
     for each in values:
-        named = tuple(getattr(each, name) for name in _NAMED)
+        named = (each.model, each.name, each.source, each.version, each.class_label)
         sums = hours[(*named, each.event_time[:_HOUR])]
-        for place, term in enumerate((1, fixed(each.value), fixed(each.value**2))):
-            sums[place] += sign * term
+        sums[0] += sign
+        sums[1] += sign * fixed(each.value)
+        sums[2] += sign * fixed(each.value**2)
         bins[(*named, bin_of(each.value))] += sign
-    _add(
+    bulk.insert(
         connection,
         tables.hours,
         [
             _row((*_NAMED, "hour", "n", "total", "squares"), key, sums)
             for key, sums in hours.items()
         ],
+        summed=True,
     )
-    _add(
+    bulk.insert(
         connection,
         tables.histograms,
         [_row((*_NAMED, "bin", "n"), key, [n]) for key, n in bins.items()],
+        summed=True,
     )
 
 
@@ -102,19 +103,3 @@ def bin_of(value: float) -> int:
 
 def _row(names: Sequence[str], key: tuple[Any, ...], sums: Sequence[int]) -> dict[str, Any]:
     return dict(zip(names, (*key, *sums), strict=True))
-
-
-def _add(connection: Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Add rows to those of the same key; both databases do it in one statement."""
-    if not rows:
-        return
-    keys = [column.name for column in table.primary_key.columns]
-    is_sqlite = connection.dialect.name == "sqlite"
-    new = sqlite.insert(table) if is_sqlite else postgresql.insert(table)
-    summed = {
-        column.name: column + new.excluded[column.name]
-        for column in table.columns
-        if column.name not in keys
-    }
-    statement = new.on_conflict_do_update(index_elements=keys, set_=summed)
-    connection.execute(statement, [dict(row) for row in rows])
