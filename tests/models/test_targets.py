@@ -85,8 +85,12 @@ def oblong(network: nn.Module, height: int, width: int) -> targets.Target:
         (Pyramid, "body", Grid("maps", 6, 6)),
         (Last, "norm", Grid("maps_last", 6, 6)),
         (Tokens, "blocks.0", Grid("tokens", 6, 6, 1)),
-        (lambda classes: Tokens(classes, 5), "blocks.0", Grid("tokens", 6, 6, 5)),
-        (lambda c: Tokens(c, 1, pooled=True), "blocks.1", Grid("tokens", 6, 6, 1)),
+        (lambda num_classes: Tokens(num_classes, 5), "blocks.0", Grid("tokens", 6, 6, 5)),
+        (
+            lambda num_classes: Tokens(num_classes, 1, pooled=True),
+            "blocks.1",
+            Grid("tokens", 6, 6, 1),
+        ),
     ],
     ids=["gated maps", "channels last", "class token", "registers", "pooled tokens"],
 )
