@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from audit.verdict import REASONS
+from audit.verdict import BEFORE, REASONS
 
 Cause: TypeAlias = Literal["shortcut", "attention", "drift"]
 # The first state that one of its alarms is in is the incident's.
@@ -67,7 +67,7 @@ def group(rows: Sequence[Mapping[str, Any]], *, reliance: str) -> list[Incident]
     """
     found: dict[tuple[str, int, bool], list[Mapping[str, Any]]] = {}
     for row in rows:
-        reasons = row["measure"] in REASONS or row["measure"] == reliance
+        reasons = row["measure"] in {reliance, *BEFORE, *REASONS}
         found.setdefault((row["model"], row["version"], reasons), []).append(row)
     made = [_incident(each, reasons=key[2], reliance=reliance) for key, each in found.items()]
     made.sort(key=lambda each: each.since, reverse=True)
@@ -76,13 +76,13 @@ def group(rows: Sequence[Mapping[str, Any]], *, reliance: str) -> list[Incident]
 
 def _incident(rows: Sequence[Mapping[str, Any]], *, reasons: bool, reliance: str) -> Incident:
     def proof(row: Mapping[str, Any]) -> tuple[int, bool, str]:
-        return _rank(row["state"]), row["measure"] != reliance, row["raised_at"]
+        return _rank(row["state"]), row["measure"] not in {reliance, *BEFORE}, row["raised_at"]
 
     ordered = sorted(rows, key=proof)
     first = ordered[0]
     # A warning that the measure is close to its alarm proves nothing yet.
     raised = [each for each in ordered if each["state"] not in {"warning", "ok"}] or ordered
-    follows = any(each["measure"] == reliance for each in raised)
+    follows = any(each["measure"] in {reliance, *BEFORE} for each in raised)
     return Incident(
         model=first["model"],
         version=first["version"],

@@ -14,10 +14,12 @@ from typing import Final, Literal, TypeAlias
 
 from audit.intervals import Estimate
 
-# Share of answers that may follow the irrelevant part before that is called reliance.
+# How far the irrelevant part may move answers before that is called reliance.
 TOLERATED: Final = 0.2
 # Measures whose alarms speak of reasons; all others speak of the data.
 REASONS: Final = frozenset({"activation_recall", "relevance_mass"})
+# Measures of reliance that earlier versions of this program watched; their alarms may still stand.
+BEFORE: Final = frozenset({"directed_flip", "flip"})
 Colour: TypeAlias = Literal["ok", "warning", "alarm", "unknown"]
 _WEEK = timedelta(days=6)
 
@@ -113,7 +115,8 @@ class Known:
         answers: How many answers of it are looked at, the newest ones.
         with_region: How many of them have a region.
         raised: Alarms that stand.
-        reliance: Share of probed answers that follow the irrelevant part; None where none was
+        reliance: How far the irrelevant part moves answers, as a mean rise
+            of probability (`audit.reliance.carrying`), with its interval; None where none was
             probed.
         reliance_measure: Name of the measure behind `reliance`, as alarms carry it.
         recall: How far heatmaps lie on the evidence; None where no answer has a region.
@@ -130,7 +133,7 @@ class Known:
     with_region: int = 0
     raised: Sequence[Raised] = ()
     reliance: Estimate | None = None
-    reliance_measure: str = "directed_flip"
+    reliance_measure: str = "part_reliance"
     recall: Beyond | None = None
     learning: tuple[int, int] | None = None
     trial: tuple[int, str] | None = None
@@ -199,7 +202,11 @@ _DATA: Final = {
 
 
 def _of_reasons(raised: Raised, known: Known) -> bool:
-    return raised.measure in REASONS or raised.measure == known.reliance_measure
+    return raised.measure in REASONS or _by_intervention(raised, known)
+
+
+def _by_intervention(raised: Raised, known: Known) -> bool:
+    return raised.measure in {known.reliance_measure, *BEFORE}
 
 
 def _after(known: Known, raised: Sequence[Raised]) -> Step:
@@ -212,15 +219,15 @@ def _after(known: Known, raised: Sequence[Raised]) -> Step:
 
 def _proof(raised: Sequence[Raised], known: Known) -> str:
     """Return the strongest proof: interventions before heatmaps."""
-    followed = [each for each in raised if each.measure == known.reliance_measure]
+    followed = [each for each in raised if _by_intervention(each, known)]
     if followed:
         whom = _whom(followed)
         was = followed[0].reference
         before = "" if was is None else f", {percent(was)} when it was made"
         if known.reliance is None:
-            return f"answers{whom} follow what should not matter"
+            return f"what should not matter moves its answers{whom}"
         return (
-            f"{_share(known.reliance)} of its answers follow what should not matter{whom}{before}"
+            f"what should not matter moves its answers{whom} by {_share(known.reliance)}{before}"
         )
     whom = _whom(raised)
     if known.recall is None:
@@ -239,7 +246,8 @@ def _whom(raised: Sequence[Raised]) -> str:
 
 def _reasons_meanwhile(known: Known) -> str:
     if known.reliance is not None and known.reliance.high <= TOLERATED:
-        return f"its reasons have not: {_share(known.reliance)} follow what should not matter"
+        share = _share(known.reliance)
+        return f"its reasons have not: what should not matter moves answers by {share}"
     if known.with_region == 0:
         return "nothing says whether its reasons have"
     return "no alarm says that its reasons have"
@@ -271,7 +279,7 @@ def _quiet(known: Known, now: datetime) -> Verdict:
         return Verdict(Kind.UNWATCHED, "unknown", said, Step.SEND_REGIONS)
     if known.reliance is not None and known.reliance.low > TOLERATED:
         said = (
-            f"Leans on what should not matter: {_share(known.reliance)} of its answers follow it; "
+            f"Leans on what should not matter: it moves answers by {_share(known.reliance)}; "
             "that is no change since it was made, so no alarm stands."
         )
         return Verdict(Kind.LEANING, "warning", said, Step.RETRAIN)
@@ -300,12 +308,12 @@ def _calm(known: Known) -> Verdict:
     probed = _answers(known.reliance.observations)
     if known.reliance.high <= TOLERATED:
         said = (
-            f"Right for the right reasons as far as {probed} show: {_share(known.reliance)} "
-            "follow what should not matter."
+            f"Right for the right reasons as far as {probed} show: what should not "
+            f"matter moves them by {_share(known.reliance)}."
         )
         return Verdict(Kind.RIGHT_REASON, "ok", said, Step.NONE)
     said = (
-        f"Not decided: {_share(known.reliance)} of {probed} follow what should not matter, "
+        f"Not decided: what should not matter moves {probed} by {_share(known.reliance)}, "
         f"which may be more than the {percent(TOLERATED)} that is tolerated."
     )
     return Verdict(Kind.UNDECIDED, "unknown", said, Step.WAIT)

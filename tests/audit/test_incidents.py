@@ -6,7 +6,7 @@ import pytest
 
 from audit import incidents
 
-RELIANCE = "directed_flip"
+RELIANCE = "part_reliance"
 
 
 def alarm(number: int, measure: str, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -84,3 +84,10 @@ def test_the_most_pressing_comes_first_then_the_newest() -> None:
 
 def test_no_alarm_is_no_incident() -> None:
     assert [] == grouped()
+
+
+def test_alarms_of_a_measure_from_before_are_interventions_too() -> None:
+    [found] = grouped(alarm(1, "directed_flip"), alarm(2, "relevance_mass"))
+
+    assert "shortcut" == found.cause
+    assert "1" == found.leading["alarm_id"]

@@ -17,7 +17,7 @@ LOW = intervals.wilson(4, 400)
 HIGH = intervals.wilson(140, 400)
 ABOVE = Beyond(Estimate(0.6, 0.55, 0.65, 400, 0.95), 0.3)
 CALM = Known(version=3, answers=428, with_region=428, reliance=LOW, recall=ABOVE)
-FOLLOWS = Raised("directed_flip", "", "alarm", TUESDAY, 0.02)
+FOLLOWS = Raised("part_reliance", "", "alarm", TUESDAY, 0.02)
 UNLIKE = Raised("strangeness", "", "alarm", TUESDAY)
 
 
@@ -77,8 +77,8 @@ def test_the_proof_is_the_intervention_and_what_it_was_before() -> None:
     found = judge(replace(CALM, raised=[FOLLOWS], reliance=HIGH), now=NOW)
 
     assert found.sentence == (
-        "Right for the wrong reason since Tuesday 23:57: 35 % (30 % to 40 %) of its answers "
-        "follow what should not matter, 2 % when it was made."
+        "Right for the wrong reason since Tuesday 23:57: what should not matter moves "
+        "its answers by 35 % (30 % to 40 %), 2 % when it was made."
     )
 
 
@@ -95,7 +95,7 @@ def test_an_alarm_without_measures_still_says_what_happened() -> None:
     bare = replace(CALM, reliance=None, recall=None)
     mass = Raised("activation_recall", "", "alarm", TUESDAY)
 
-    assert "answers follow" in judge(replace(bare, raised=[FOLLOWS]), now=NOW).sentence
+    assert "moves its answers" in judge(replace(bare, raised=[FOLLOWS]), now=NOW).sentence
     assert "have left the evidence" in judge(replace(bare, raised=[mass]), now=NOW).sentence
 
 
@@ -103,7 +103,7 @@ def test_drift_says_what_is_known_of_the_reasons() -> None:
     known = judge(replace(CALM, raised=[UNLIKE]), now=NOW).sentence
     unknown = judge(replace(CALM, raised=[UNLIKE], with_region=0, reliance=None), now=NOW).sentence
 
-    assert "its reasons have not: 1 %" in known
+    assert "its reasons have not: what should not matter moves answers by 1 %" in known
     assert "nothing says whether its reasons have" in unknown
 
 
@@ -145,3 +145,10 @@ def test_nothing_but_measured_reasons_is_green() -> None:
     ]
 
     assert {"ok"}.isdisjoint(judge(each, now=NOW).colour for each in unmeasured)
+
+
+def test_an_alarm_of_a_measure_from_before_is_still_about_reasons() -> None:
+    found = judge(replace(CALM, raised=[replace(FOLLOWS, measure="directed_flip")]), now=NOW)
+
+    assert Kind.WRONG_REASON == found.kind
+    assert "moves its answers" in found.sentence
