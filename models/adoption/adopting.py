@@ -81,7 +81,7 @@ def adopt(path: Path, folder: Path, wish: Wish, images: NDArray[np.uint8]) -> Ad
     Raises:
         GraphRejectedError: If the file is none that can be served; the message says why.
     """
-    content = contract.read_regular(path, largest=contract.LARGEST_FILE)
+    content = _content(path)
     foreign = read(content, path.name)
     wish = replace(wish, layout=layout_of(foreign, wish))
     check_input(foreign, wish)
@@ -107,6 +107,20 @@ def adopt(path: Path, folder: Path, wish: Wish, images: NDArray[np.uint8]) -> Ad
         digest=hashlib.sha256(content).hexdigest(),
         producer=foreign.producer_name or "unknown",
     )
+
+
+def _content(path: Path) -> bytes:
+    """Return a file, through links as well: it is read once, and what is served is written anew.
+
+    Raises:
+        GraphRejectedError: If there is none, or it is too large.
+    """
+    try:
+        if path.stat().st_size > contract.LARGEST_FILE:
+            raise GraphRejectedError(f"{path.name} has more than {contract.LARGEST_FILE} bytes")
+        return path.read_bytes()
+    except OSError as error:
+        raise GraphRejectedError(f"{path.name} cannot be read: {error.strerror}") from error
 
 
 def _compared(

@@ -227,6 +227,19 @@ def test_a_file_that_is_none_is_refused(tmp_path) -> None:
         adopting.adopt(tmp_path / "theirs.onnx", tmp_path, WISH, IMAGES)
 
 
+def test_a_file_may_be_a_link_as_caches_keep_them(tmp_path) -> None:
+    path = write(tmp_path / "blob", [*features(), node("MatMul", ["flat", "weights"], "y")])
+    link = tmp_path / "theirs.onnx"
+    link.symlink_to(path)
+
+    assert "cam" == adopting.adopt(link, tmp_path, WISH, IMAGES).explanation
+
+
+def test_a_file_that_is_not_there_is_said_so(tmp_path) -> None:
+    with pytest.raises(GraphRejectedError, match="cannot be read: No such file"):
+        adopting.adopt(tmp_path / "theirs.onnx", tmp_path, WISH, IMAGES)
+
+
 @pytest.mark.skipif(find_spec(FILE) is None, reason=f"{FILE} is not installed (extra dev)")
 def test_a_real_file_of_paddlepaddle_is_adopted(tmp_path) -> None:
     """The text direction classifier of a wheel on PyPI: opset 11, two probabilities."""
