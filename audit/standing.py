@@ -1,7 +1,7 @@
 """What the store knows about a model's champion: the facts that a verdict is judged from."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -43,6 +43,14 @@ def unaudited(pointer: Pointer) -> Known:
         retraining=pointer.retraining,
         promoted=pointer.promoted,
     )
+
+
+def unwatched(found: Known) -> Known:
+    """Return what is known where nobody works on the audit now.
+
+    What was known is no verdict of now; an alarm that stands is told all the same.
+    """
+    return found if found.raised else replace(found, audited=False)
 
 
 def known(connection: Connection, model: str, pointer: Pointer, glance: Glance) -> Known:

@@ -30,6 +30,7 @@ class Kind(StrEnum):
     EMPTY = "empty"
     BLIND = "blind"
     WRONG_REASON = "wrong-reason"
+    ATTENTION = "attention"
     TRIAL = "trial"
     DRIFT = "drift"
     FRESH = "fresh"
@@ -186,8 +187,12 @@ def _alarmed(known: Known, now: datetime) -> Verdict | None:
     step = _after(known, about or known.raised)
     if about:
         since = when(min(each.since for each in about), now)
-        said = f"Right for the wrong reason since {since}: {_proof(about, known)}."
-        return Verdict(Kind.WRONG_REASON, "alarm", said, step)
+        proven = [each for each in about if _by_intervention(each, known)]
+        if proven:
+            said = f"Right for the wrong reason since {since}: {_proof(proven, known)}."
+            return Verdict(Kind.WRONG_REASON, "alarm", said, step)
+        said = f"Perhaps right for the wrong reason since {since}: {_moved(about, known)}."
+        return Verdict(Kind.ATTENTION, "alarm", said, step)
     since = when(min(each.since for each in known.raised), now)
     moved = ", ".join(sorted({_DATA.get(each.measure, each.measure) for each in known.raised}))
     said = f"The pictures have changed since {since} ({moved}); {_reasons_meanwhile(known)}."
@@ -218,23 +223,24 @@ def _after(known: Known, raised: Sequence[Raised]) -> Step:
 
 
 def _proof(raised: Sequence[Raised], known: Known) -> str:
-    """Return the strongest proof: interventions before heatmaps."""
-    followed = [each for each in raised if _by_intervention(each, known)]
-    if followed:
-        whom = _whom(followed)
-        was = followed[0].reference
-        before = "" if was is None else f", {percent(was)} when it was made"
-        if known.reliance is None:
-            return f"what should not matter moves its answers{whom}"
-        return (
-            f"what should not matter moves its answers{whom} by {_share(known.reliance)}{before}"
-        )
-    whom = _whom(raised)
-    if known.recall is None:
-        return f"heatmaps{whom} have left the evidence"
-    beside = "" if known.recall.chance is None else f" where chance is {known.recall.chance:.2f}"
-    mean = known.recall.estimate.value
-    return f"heatmaps{whom} have left the evidence, {mean:.2f} of it is lit{beside}"
+    """Return what interventions show."""
+    whom, was = _whom(raised), raised[0].reference
+    before = "" if was is None else f", {percent(was)} when it was made"
+    if known.reliance is None:
+        return f"what should not matter moves its answers{whom}"
+    return f"what should not matter moves its answers{whom} by {_share(known.reliance)}{before}"
+
+
+def _moved(raised: Sequence[Raised], known: Known) -> str:
+    """Return what heatmaps show: a hint, which interventions may bear out or not."""
+    moved = f"its heatmaps{_whom(raised)} have moved off the evidence"
+    if known.recall is not None:
+        chance = known.recall.chance
+        beside = "" if chance is None else f", chance is {chance:.2f}"
+        moved += f", {known.recall.estimate.value:.2f} of them lies on it{beside}"
+    if known.reliance is None:
+        return f"{moved}; what its answers follow is not known"
+    return f"{moved}; what should not matter moves its answers by {_share(known.reliance)}"
 
 
 def _whom(raised: Sequence[Raised]) -> str:

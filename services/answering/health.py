@@ -82,7 +82,7 @@ def is_watched(found: list[Trouble]) -> bool:
 def _recording(facts: Facts) -> Iterator[Trouble]:
     if not facts.is_recording:
         said = "Nothing is written down, so nothing is audited and no trial can be judged."
-        yield Trouble("recording", said, "Set `recording` to `strict`.")
+        yield Trouble("recording", said, "Set recording to strict.")
     elif facts.unwritable:
         said = "Answers cannot be written down, so none are given."
         remedy = "Make room on the disk of the journal, or make its folder writable."
@@ -109,7 +109,7 @@ def _auditing(facts: Facts, now: datetime) -> Iterator[Trouble]:
     if facts.store:
         said = "The audit store does not answer: nothing is known of what it holds."
         yield Trouble("store", said, "Bring its database back.", detail=facts.store)
-    start = "Start it: `rightly serve` runs it beside the gateway."
+    start = "Start it: rightly serve runs it beside the gateway."
     if facts.auditor is None:
         yield Trouble("auditor", "No auditor has worked here: nobody watches.", start)
     elif facts.auditor.is_silent(now):
@@ -119,7 +119,7 @@ def _auditing(facts: Facts, now: datetime) -> Iterator[Trouble]:
         for job, why in facts.auditor.failing.items():
             if job == RESTORED:
                 said = "The audit store is not the one that its anchors know."
-                remedy = "Bring the newer one back, or accept it: `rightly audit accept`."
+                remedy = "Bring the newer one back, or accept it: rightly audit accept."
                 yield Trouble("store", said, remedy, detail=why)
                 continue
             kind: Kind = "journal" if job.startswith("source ") else "auditor"
@@ -129,7 +129,7 @@ def _auditing(facts: Facts, now: datetime) -> Iterator[Trouble]:
 
 
 def _running(facts: Facts, now: datetime) -> Iterator[Trouble]:
-    start = "Start it: `rightly serve` runs it, and `rightly work` alone."
+    start = "Start it: rightly serve runs it, and rightly work alone."
     if facts.runner is None:
         if facts.wants_runner:
             said = "No runner has worked here: trials and retrainings stand still."

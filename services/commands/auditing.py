@@ -213,17 +213,16 @@ def _verdicts(chosen: Settings, connection: Any) -> dict[str, Any]:  # noqa: ANN
     from services.retraining import pointing, rows
 
     registry, now = Registry(chosen.registry), clock.now()
+    watched = is_watched(chosen)
+
+    def known(model: str) -> Any:  # noqa: ANN401 - loaded late, as above
+        pointer = pointing.pointer(registry, retrainings, model)
+        found = standing.glanced(connection, model, pointer, now=now)
+        return found if watched else standing.unwatched(found)
+
     retrainings = rows.connect(chosen.retraining_store)
     try:
-        return {
-            model: verdict.judge(
-                standing.glanced(
-                    connection, model, pointing.pointer(registry, retrainings, model), now=now
-                ),
-                now=now,
-            )
-            for model in registry.models()
-        }
+        return {model: verdict.judge(known(model), now=now) for model in registry.models()}
     finally:
         retrainings.engine.dispose()
 
@@ -256,6 +255,18 @@ def accept(
     finally:
         writing.close()
     terminal.say(f"accepted, and written down for the auditor: {why}")
+
+
+def is_watched(chosen: Settings) -> bool:
+    """Whether an auditor works on this home now."""
+    from services.answering import health
+    from services.answering.health import Facts
+    from services.records import presence
+
+    facts = Facts(
+        is_recording=chosen.recording != "off", auditor=presence.read(chosen.home, "auditor")
+    )
+    return health.is_watched(health.troubles(facts, now=clock.now()))
 
 
 def store(chosen: Settings) -> Any:  # noqa: ANN401 - loaded late, like everything heavy here

@@ -27,7 +27,13 @@ def report(
     try:
         with auditing.store(chosen).connected() as connection:
             page = reports.page_of(
-                chosen, registry, retrainings, model, connection=connection, now=now
+                chosen,
+                registry,
+                retrainings,
+                model,
+                connection=connection,
+                now=now,
+                watched=auditing.is_watched(chosen),
             )
     finally:
         retrainings.engine.dispose()

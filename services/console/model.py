@@ -8,9 +8,11 @@ from fastapi.responses import HTMLResponse
 
 from audit.records import RegionSource
 from models.registry import Version
+from services.answering import health
 from services.console import evidence, layout, overview
 from services.console.evidence import Evidence
 from services.contract.predictions import VersionNumber
+from services.routes import operations
 from services.routes.depending import Connected, Name, refusals
 from services.versions import references
 from services.wiring import Serving
@@ -40,7 +42,8 @@ def model_page(
     number = version or pointer.version
     newest = known[-1] if known else None
     shown = serving.registry.version(model, number) if number else newest
-    view = overview.model_view(serving, model)
+    watched = health.is_watched(operations.troubles(serving))
+    view = overview.model_view(serving, model, watched=watched)
     previous = layout.previous(pointer.history)
     return layout.page(
         "model.html",

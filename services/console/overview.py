@@ -1,7 +1,7 @@
 """The first page: every model at a glance."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
@@ -120,7 +120,7 @@ def readable(serving: Serving) -> Reading | None:
         return None  # which stands among the troubles
 
 
-def model_view(serving: Serving, name: str, *, watched: bool = True) -> ModelView:
+def model_view(serving: Serving, name: str, *, watched: bool) -> ModelView:
     """Return what the overview shows of a model.
 
     Args:
@@ -139,8 +139,8 @@ def model_view(serving: Serving, name: str, *, watched: bool = True) -> ModelVie
             proof = tuple(
                 recent.examples(connection, name, pointer.version, "relevance_mass", limit=PROOF)
             )
-    if not watched and not known.raised:  # an alarm that stands is told all the same
-        known = replace(known, audited=False)
+    if not watched:
+        known = standings.unwatched(known)
     judged, run = verdict.judge(known, now=now), _last_run(serving, name)
     return ModelView(
         name=name,

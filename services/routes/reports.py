@@ -18,9 +18,11 @@ from audit.store import tables
 from models import erasures
 from models.registry import Registry, Version
 from services import clock
+from services.answering import health
 from services.identifiers import identifier
 from services.retraining import pointing
 from services.retraining.rows import Rows
+from services.routes import operations
 from services.routes.depending import Asking, Connected, Name, installed_version, refusals
 from services.settings import Settings
 from services.versions.cautions import cautions
@@ -44,11 +46,12 @@ def report_page(model: Name, serving: Connected, asking: Asking) -> HTMLResponse
     serving.registry.versions(model)
     store, now = serving.store(), clock.now()
     given = (serving.settings, serving.registry, serving.retrainings, model)
+    watched = health.is_watched(operations.troubles(serving))
     if store is None:
-        page = page_of(*given, connection=None, now=now)
+        page = page_of(*given, connection=None, now=now, watched=watched)
     else:
         with store.connected() as connection:
-            page = page_of(*given, connection=connection, now=now)
+            page = page_of(*given, connection=connection, now=now, watched=watched)
     event = made(model, page, actor=asking.name or "console", now=now)
     serving.recorder.note([event])
     return HTMLResponse(page)
@@ -69,6 +72,7 @@ def page_of(
     *,
     connection: Connection | None,
     now: datetime,
+    watched: bool,
 ) -> str:
     """Return the page.
 
@@ -79,6 +83,7 @@ def page_of(
         model: Its name.
         connection: To the audit store; None where there is none yet.
         now: The present.
+        watched: Whether an auditor works now.
 
     Raises:
         RegistryError: If there is no such model.
@@ -100,12 +105,17 @@ def page_of(
         plan=(settings.change_control or change_control.DEFAULT).read_text("utf-8"),
         erasures=_erased(registry, model),
         installed=installed_version(),
-        **_audited(connection, model, known, now),
+        **_audited(connection, model, known, now=now, watched=watched),
     )
 
 
 def _audited(
-    connection: Connection | None, model: str, pointer: standing.Pointer, now: datetime
+    connection: Connection | None,
+    model: str,
+    pointer: standing.Pointer,
+    *,
+    now: datetime,
+    watched: bool,
 ) -> Mapping[str, Any]:
     if connection is None:
         unseen = verdict.judge(standing.unaudited(pointer), now=now)
@@ -127,9 +137,11 @@ def _audited(
         }
         for each in report.measured(connection, span, by_class=False)
     ]
+    found = standing.glanced(connection, model, pointer, now=now)
+    known = found if watched else standing.unwatched(found)
     head = connection.execute(tables.head.select()).first()
     return {
-        "verdict": verdict.judge(standing.glanced(connection, model, pointer, now=now), now=now),
+        "verdict": verdict.judge(known, now=now),
         "coverage": report.coverage(connection, span),
         "measures": measures,
         "alarms": report.alarms(connection, model=model, limit=_MOST).rows,

@@ -5,8 +5,10 @@ from fastapi import APIRouter
 from audit import standing, verdict
 from audit.verdict import Verdict
 from services import clock
+from services.answering import health
 from services.contract.audits import VerdictReply
 from services.retraining import pointing
+from services.routes import operations
 from services.routes.depending import Connected, Name, refusals
 from services.wiring import Serving
 
@@ -38,4 +40,7 @@ def judged(serving: Serving, model: str) -> Verdict:
     if store is None:
         return verdict.judge(standing.unaudited(pointer), now=now)
     with store.connected() as connection:
-        return verdict.judge(standing.glanced(connection, model, pointer, now=now), now=now)
+        known = standing.glanced(connection, model, pointer, now=now)
+    if not health.is_watched(operations.troubles(serving)):
+        known = standing.unwatched(known)
+    return verdict.judge(known, now=now)

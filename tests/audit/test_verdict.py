@@ -87,8 +87,11 @@ def test_an_alarm_of_one_class_names_it() -> None:
 
     found = judge(replace(CALM, raised=[raised]), now=NOW)
 
+    assert Kind.ATTENTION == found.kind
+    assert found.sentence.startswith("Perhaps"), "a heatmap is a hint"
     assert "“pneumonia”" in found.sentence
-    assert "0.60 of it is lit where chance is 0.30" in found.sentence
+    assert "0.60 of them lies on it, chance is 0.30" in found.sentence
+    assert "moves its answers by 1 %" in found.sentence
 
 
 def test_an_alarm_without_measures_still_says_what_happened() -> None:
@@ -96,7 +99,10 @@ def test_an_alarm_without_measures_still_says_what_happened() -> None:
     mass = Raised("activation_recall", "", "alarm", TUESDAY)
 
     assert "moves its answers" in judge(replace(bare, raised=[FOLLOWS]), now=NOW).sentence
-    assert "have left the evidence" in judge(replace(bare, raised=[mass]), now=NOW).sentence
+    assert (
+        "have moved off the evidence; what its answers follow is not known"
+        in judge(replace(bare, raised=[mass]), now=NOW).sentence
+    )
 
 
 def test_drift_says_what_is_known_of_the_reasons() -> None:

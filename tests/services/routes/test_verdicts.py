@@ -7,6 +7,7 @@ from services import clock
 from services.commands.cli import app
 from services.identifiers import identifier
 from services.parts import progress
+from services.records import presence
 from tests.served import MODEL
 from tests.services.routes.test_audit_routes import Running, running, square  # noqa: F401 - the fixture
 
@@ -14,12 +15,15 @@ PATH = f"/v1/models/{MODEL}/verdict"
 
 
 def test_without_regions_nothing_is_watched_and_nothing_is_green(running: Running) -> None:  # noqa: F811
+    blind = running.client.get(PATH).json()
+    at_work(running)
     fresh = running.client.get(PATH).json()
     running.predict("red")
     running.drain()
     found = running.client.get(PATH).json()
     page = running.client.get("/").text
 
+    assert ("blind", "unknown") == (blind["kind"], blind["colour"])
     assert ("fresh", "unknown") == (fresh["kind"], fresh["colour"])
     assert ("unwatched", "unknown", "send-regions") == (
         found["kind"],
@@ -32,6 +36,7 @@ def test_without_regions_nothing_is_watched_and_nothing_is_green(running: Runnin
 
 
 def test_the_command_line_says_the_same(running: Running, monkeypatch) -> None:  # noqa: F811
+    at_work(running)
     running.predict("red")
     running.drain()
     sentence = running.client.get(PATH).json()["sentence"]
@@ -65,8 +70,14 @@ def test_alarms_of_one_cause_are_one_incident_with_its_answers(running: Running)
     assert all(each in review for each in asked)
     assert 404 == running.client.get(f"/review?model={MODEL}&alarm=nobody").status_code
     verdict = running.client.get(PATH).json()
-    assert ("wrong-reason", "review") == (verdict["kind"], verdict["next_step"])
-    assert "heatmaps (“red”) have left the evidence" in verdict["sentence"]
+    assert ("attention", "review") == (verdict["kind"], verdict["next_step"])
+    assert "heatmaps (“red”) have moved off the evidence" in verdict["sentence"]
+
+
+def at_work(running: Running) -> None:  # noqa: F811
+    """Say for the auditor, whose steps the test takes itself, that it works."""
+    showing = presence.Showing(running.serving.settings.home, "auditor")
+    showing.show({}, now=clock.now())
 
 
 def raised(alarm_id: str, measure: str, version: int) -> records.AlarmEvent:
