@@ -18,12 +18,13 @@ def parts(monkeypatch) -> SimpleNamespace:
     """The benchmark's modules, imported as the script imports them."""
     monkeypatch.syspath_prepend("benchmarks")
     import detection  # noqa: PLC0415 - importable only with the path above
-    from detecting import figures, peers, replicas, situations, streams  # noqa: PLC0415
+    from detecting import figures, peers, reliance, replicas, situations, streams  # noqa: PLC0415
 
     return SimpleNamespace(
         detection=detection,
         figures=figures,
         peers=peers,
+        reliance=reliance,
         replicas=replicas,
         situations=situations,
         streams=streams,
@@ -117,6 +118,7 @@ def test_the_targets_hold_for_ours_and_fail_for_the_trivial_detectors(parts) -> 
         },
         "class_mix": parts.situations.class_mix(3, replicates=5, records=500),
         "strangers": [parts.situations.strangers(3, calibration=3000, replicates=8, records=50)],
+        "reliance": parts.reliance.reliance(3, replicates=5, records=2_000),
         "choice": parts.situations.choice(3, repetitions=1, records=20_000),
     }
     missed = {
