@@ -307,7 +307,7 @@ def test_an_alarm_is_listed_and_acknowledged_once(running: Running) -> None:
 def test_an_alarm_over_reliance_says_where_the_answers_come_from(running: Running) -> None:
     """The colour that tells the class lies outside of what is said to be relevant."""
     elsewhere = square(slice(8, 12), slice(8, 12))
-    for _ in range(16):
+    for _ in range(40):
         for colour in ("red", "green"):
             running.predict(colour, region=elsewhere)
         running.drain()
