@@ -63,6 +63,6 @@ def test_from_the_alarm_to_a_promoted_model_with_the_browser_alone(chosen: Setti
         page.locator("h1 + .pill.ok", has_text="promoted").wait_for(timeout=10 * MINUTES)
 
         page.get_by_role("link", name="Overview", exact=True).click()
-        page.get_by_text("Version 2 answers").wait_for()
+        page.get_by_text("Version 2 answers, since").wait_for()
         assert [] == watch.errors
         assert [] == watch.elsewhere
