@@ -88,7 +88,9 @@ def _search(path: Path, start: int, event_id: str) -> Iterator[records.Entry]:
                 begin, end = view.rfind(b"\n", 0, at) + 1, view.find(b"\n", at)
                 if end < 0:
                     return
-                if (found := _entry(view[begin : end + 1])) is not None:
+                # What was ingested before may be wiped, its line's end too.
+                line = view[begin : end + 1].lstrip(b"\0")
+                if (found := _entry(line)) is not None:
                     yield found
                 at = view.find(needle, end)
     except (FileNotFoundError, ValueError):  # ingested and deleted meanwhile, or still empty

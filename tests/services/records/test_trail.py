@@ -30,3 +30,16 @@ def test_a_line_that_cannot_be_read_is_no_answer_and_hides_none(written) -> None
 
     assert trail.find(first) is None
     assert trail.find(second) is not None
+
+
+def test_an_answer_is_found_behind_what_was_wiped(written) -> None:
+    """Ingested content is overwritten in place: then no line's end stands before this one."""
+    trail, journal, (first, second) = written
+    [segment] = [each for each in journal.iterdir() if first.encode() in each.read_bytes()]
+    content = segment.read_bytes()
+    about = f'"event_id":"{second}"'.encode()
+    begin = content.rfind(b"\n", 0, content.rfind(about)) + 1
+    segment.chmod(0o600)
+    segment.write_bytes(bytes(begin) + content[begin:])
+
+    assert trail.find(second) is not None
